@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration as plain data. It is made once, immutable afterwards, and replaced whole on reload.
+//
+// Every key is one row of options.def, from which parser, --help, man page, docs/configuration.md, the annotated sample
+// file and the shell completion are made. The only room that sees libyaml.
+#ifndef PCR_CONFIG_H
+#define PCR_CONFIG_H
+
+#include "base/base.h"
+
+struct pcr_config_feature {
+    const char *name;
+    bool has_baseline;
+    double baseline; // overrides the model's own metadata
+    const char *label; // how the summary calls it; NULL: the name with underscores as spaces
+    int line;
+};
+struct pcr_config_action { // class → action
+    const char *label;
+    const char *action;
+    int line;
+};
+struct pcr_config_limit { // value of a dotted request field, times, clamped
+    const char *name;
+    const char *field;
+    double times;
+    bool has_min, has_max;
+    double min, max;
+    int line;
+};
+struct pcr_config_decision {
+    const char *path;
+    const char *model;
+    const char *model_version; // NULL: the highest
+    struct pcr_config_feature *features;
+    size_t n_features;
+    struct pcr_config_action *actions;
+    size_t n_actions;
+    double min_confidence;
+    const char *fallback_action; // NULL only if min_confidence is 0
+    struct pcr_config_limit *limits;
+    size_t n_limits;
+    const char *contract; // path of the schema, absolute or relative to the configuration file; resolved here
+    int max_factors;      // most factors in an answer
+    int line;
+};
+struct pcr_config_model {
+    const char *name;
+    bool use_quantized;
+    int intra_op_threads; // 0: the default
+    int max_batch_size;   // 0: not said
+    int line;
+};
+
+struct pcr_config {
+    const char *file; // NULL: defaults and flags only
+    // top-level keys, one field per row of options.def
+    const char *listen;
+    const char *models_dir;
+    const char *server_name;
+    int threads; // loops; 0: one per core
+    int workers; // threads for dear models; 0: one per core
+    const char *log_level, *log_format;
+    bool access_log;
+    uint64_t drain_ms;
+    // http: {…}
+    size_t http_header_bytes_max, http_headers_max, http_target_bytes_max, http_body_bytes_max,
+        http_connections_max, http_connections_per_peer_max, http_requests_per_connection_max,
+        http_pipelined_max, http_gzip_bytes_min, http_body_rate_min;
+    uint64_t http_header_timeout_ms, http_idle_timeout_ms, http_write_timeout_ms;
+    int http_gzip_level;
+    // cors: {…}
+    const char **cors_origins;
+    size_t n_cors_origins;
+    uint64_t cors_max_age_s;
+
+    struct pcr_config_decision *decisions;
+    size_t n_decisions;
+    struct pcr_config_model *models;
+    size_t n_models;
+
+    struct pcr_arena arena; // owns all of it
+};
+
+// One thing wrong with a configuration.
+struct pcr_config_fault {
+    const char *file; // or "command line"
+    int line, column; // 1-based; 0: not known
+    const char *message; // what was wrong, what was expected, what to do
+};
+struct pcr_config_faults { // in the caller's memory; at most PCR_CONFIG_FAULTS_MAX are kept
+    struct pcr_arena arena;
+    struct pcr_config_fault *list;
+    size_t n;
+    size_t dropped;
+};
+
+// Loads a file (NULL: defaults only) and the command line's overrides ("listen" → "127.0.0.1:0", in the order
+// given) into a new configuration; all faults are collected before it gives up. 0, or PACER_EINVAL/ENOTFOUND/EIO with
+// at least one fault. ${NAME} and ${NAME:-default} in values are environment variables.
+struct pcr_config_override {
+    const char *key;   // dotted: "http.body_bytes_max"
+    const char *value;
+    const char *flag;  // for messages: "--listen"
+};
+int pcr_config_load(const char *path, const struct pcr_config_override *overrides, size_t n_overrides,
+                    struct pcr_config **out, struct pcr_config_faults *faults);
+void pcr_config_destroy(struct pcr_config *config);
+void pcr_config_faults_init(struct pcr_config_faults *faults);
+void pcr_config_faults_fini(struct pcr_config_faults *faults);
+
+#endif

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decide room: features → model → action → limits → reason → contract. It knows JSON and models, not HTTP: the
+// server hands it a body and gets a status and a body back.
+#ifndef PCR_DECIDE_H
+#define PCR_DECIDE_H
+
+#include "base/base.h"
+#include "config/config.h"
+#include "infer/infer.h"
+#include "json/json.h"
+
+struct pcr_decision; // immutable but for its counters; shared by all loops
+
+// Compiles one decision of the configuration: loads its contract, checks it against the model (inputs, classes, every
+// class mapped, baselines known). The message names file and line.
+int pcr_decision_create(const struct pcr_config_decision *config, const char *config_file,
+                        struct pcr_repository *repository, struct pcr_decision **out,
+                        struct pacer_error *err);
+void pcr_decision_destroy(struct pcr_decision *decision);
+const char *pcr_decision_path(const struct pcr_decision *decision);
+const char *pcr_decision_contract_file(const struct pcr_decision *decision);
+const struct pacer_contract *pcr_decision_contract(const struct pcr_decision *decision);
+// For the OpenAPI document: what a request looks like, as a JSON Schema, and an example request that works.
+void pcr_decision_request_schema(const struct pcr_decision *decision, struct pcr_json_writer *out);
+void pcr_decision_request_example(const struct pcr_decision *decision, struct pcr_json_writer *out);
+
+struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
+    struct pcr_decision *decision;
+    struct pcr_str body; // the request, borrowed until `done`
+    struct pcr_str id;   // goes into the answer
+    struct pcr_arena *arena;
+    struct pcr_loop *loop;
+    struct pcr_engine *engine;
+    struct pcr_repository *repository;
+    void (*done)(struct pcr_decide_call *call); // on `loop`, exactly once, possibly before pcr_decide returns
+    void *user;
+    // results
+    int status;               // HTTP status
+    struct pcr_str answer;    // JSON, in the arena (or static)
+    struct pcr_infer_call infer; // private
+    void *state;                 // private
+};
+void pcr_decide(struct pcr_decide_call *call);
+
+struct pcr_decision_stats {
+    uint64_t answered, fallbacks, bad_requests, contract_violations, failures;
+};
+void pcr_decision_stats(const struct pcr_decision *decision, struct pcr_decision_stats *out);
+
+#endif
