@@ -4,9 +4,10 @@
 
     /usr/bin/python3 bench/make_models.py [BIG_DIR]        (Debian: python3-onnx, python3-numpy)
 
-bench/models/mlp.onnx (32-64-64-3, 26 kB) is committed. BIG_DIR/mlp_big.onnx (512-2048-2048-16, 21 MB; BIG_DIR is
-build/bench/models unless given) is not. The weights are random, with a seed: what is measured is the time, which
-does not depend on them. They are scaled as for training (He), so that no value overflows or becomes subnormal.
+bench/models/mlp.onnx (32-64-64-3, 26 kB) is committed. BIG_DIR/mlp_big.onnx (512-2048-2048-16,
+21 MB; BIG_DIR is build/bench/models unless given) is not. The weights are random, with a seed: what
+is measured is the time, which does not depend on them. They are scaled as for training (He), so
+that no value overflows or becomes subnormal.
 """
 
 import pathlib
@@ -19,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def mlp(widths, seed):
-    """input FP32 [N, first width] → Relu layers, a Softmax at the end → probabilities FP32 [N, last width]."""
+    """input FP32 [N, first width] → Relu layers, Softmax → probabilities FP32 [N, last width]."""
     random = np.random.RandomState(seed)
     nodes, weights, last = [], [], "input"
     layers = len(widths) - 1
