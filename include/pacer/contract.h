@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contracts: JSON documents held against a JSON Schema (draft 2020-12).
 //
-// Method: JSON Schema Core and Validation, draft 2020-12 (json-schema.org/draft/2020-12). All required
-// vocabularies are asserted; `format` is asserted for date-time, date, time, duration, uuid, email, hostname,
-// uri, uri-reference, ipv4, ipv6, json-pointer and regex unless turned off. `$ref` reaches the document itself and local files below
-// `base_dir`; nothing is ever fetched from a network.
+// Method: JSON Schema Core and Validation, draft 2020-12 (json-schema.org/draft/2020-12). All
+// required vocabularies are asserted; `format` is asserted for date-time, date, time, duration,
+// uuid, email, hostname, uri, uri-reference, ipv4, ipv6, json-pointer and regex unless turned off.
+// `$ref` reaches the document itself and local files below `base_dir`; nothing is ever fetched from
+// a network.
 #ifndef PACER_CONTRACT_H
 #define PACER_CONTRACT_H
 
@@ -18,12 +19,13 @@ extern "C" {
 struct pacer_contract;
 
 struct pacer_contract_options {
-    size_t size;            // sizeof(struct pacer_contract_options)
-    const char *base_dir;   // where relative $ref files are looked for; NULL: no files
-    const char *base_uri;   // the schema's own URI where it has no $id; NULL: none
-    bool formats_annotate;  // true: `format` is an annotation, as the specification's default has it
+    size_t size;           // sizeof(struct pacer_contract_options)
+    const char *base_dir;  // where relative $ref files are looked for; NULL: no files
+    const char *base_uri;  // the schema's own URI where it has no $id; NULL: none
+    bool formats_annotate; // true: `format` is an annotation, as the specification's default has it
 };
-#define PACER_CONTRACT_OPTIONS_INIT {sizeof(struct pacer_contract_options), NULL, NULL, false}
+#define PACER_CONTRACT_OPTIONS_INIT \
+    { sizeof(struct pacer_contract_options), NULL, NULL, false }
 
 // One way in which a document breaks its contract.
 struct pacer_violation {
@@ -33,8 +35,8 @@ struct pacer_violation {
 };
 
 // Reads and compiles a schema. The result is immutable and may be used by many threads at once.
-// PACER_ESYNTAX (not JSON), PACER_EINVAL (not a schema; message and pointer), PACER_ENOTFOUND (a $ref leads
-// nowhere), PACER_EIO, PACER_ENOMEM.
+// PACER_ESYNTAX (not JSON), PACER_EINVAL (not a schema; message and pointer), PACER_ENOTFOUND (a
+// $ref leads nowhere), PACER_EIO, PACER_ENOMEM.
 PACER_API int pacer_contract_load(const char *path, const struct pacer_contract_options *options,
                                   struct pacer_contract **out, struct pacer_error *err);
 PACER_API int pacer_contract_parse(const char *json, size_t json_bytes,
@@ -42,12 +44,13 @@ PACER_API int pacer_contract_parse(const char *json, size_t json_bytes,
                                    struct pacer_contract **out, struct pacer_error *err);
 PACER_API void pacer_contract_destroy(struct pacer_contract *contract);
 
-// Called once per violation, in document order; the strings are borrowed for the call. Return false to stop.
+// Called once per violation, in document order; the strings are borrowed for the call. Return false
+// to stop.
 typedef bool (*pacer_violation_cb)(void *ctx, const struct pacer_violation *violation);
 
-// Checks a JSON document: 0 if it holds, PACER_ECONTRACT if not (`err` tells the first violation with its
-// pointer), PACER_ESYNTAX if it is not JSON, PACER_ELIMIT if checking needs more steps or depth than allowed.
-// `on_violation` may be NULL. Any thread; does not block.
+// Checks a JSON document: 0 if it holds, PACER_ECONTRACT if not (`err` tells the first violation
+// with its pointer), PACER_ESYNTAX if it is not JSON, PACER_ELIMIT if checking needs more steps or
+// depth than allowed. `on_violation` may be NULL. Any thread; does not block.
 PACER_API int pacer_contract_check(const struct pacer_contract *contract, const char *json,
                                    size_t json_bytes, pacer_violation_cb on_violation, void *ctx,
                                    struct pacer_error *err);

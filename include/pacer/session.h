@@ -27,15 +27,17 @@ struct pacer_session;
 struct pacer_result;
 
 struct pacer_session_options {
-    size_t size;          // sizeof(struct pacer_session_options); set by PACER_SESSION_OPTIONS_INIT
-    bool use_quantized;   // take NAME.int8.onnx beside NAME.onnx where it is there
-    bool allow_spinning;  // let ONNX Runtime's threads burn CPU while they wait; false serves better
+    size_t size;         // sizeof(struct pacer_session_options); set by PACER_SESSION_OPTIONS_INIT
+    bool use_quantized;  // take NAME.int8.onnx beside NAME.onnx where it is there
+    bool allow_spinning; // let ONNX Runtime's threads burn CPU while they wait; false serves better
     int intra_op_threads; // threads of one run; 1 is best for small models. 0 means 1
     bool skip_warm_up;    // do not run the model once on zeros before it counts as loaded
 };
-#define PACER_SESSION_OPTIONS_INIT {sizeof(struct pacer_session_options), false, false, 1, false}
+#define PACER_SESSION_OPTIONS_INIT \
+    { sizeof(struct pacer_session_options), false, false, 1, false }
 
-// What one run is given. `outputs` names the wanted outputs in order; n_outputs 0 means all, as the model orders them.
+// What one run is given. `outputs` names the wanted outputs in order; n_outputs 0 means all, as the
+// model orders them.
 struct pacer_run {
     const struct pacer_tensor *inputs;
     size_t n_inputs;
@@ -43,11 +45,11 @@ struct pacer_run {
     size_t n_outputs;
 };
 
-// Loads the model at `path`, or returns the session that is already kept for that file (same path after
-// resolving links, same options, file unchanged since). `options` may be NULL for the defaults. The caller
-// gets one reference in *out and gives it back with pacer_session_put. Blocks while the model loads; any thread.
-// PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL (not ONNX, truncated, unknown opset, names a file outside its own
-// directory, fails its warm-up), PACER_ENOMEM.
+// Loads the model at `path`, or returns the session that is already kept for that file (same path
+// after resolving links, same options, file unchanged since). `options` may be NULL for the
+// defaults. The caller gets one reference in *out and gives it back with pacer_session_put. Blocks
+// while the model loads; any thread. PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL (not ONNX, truncated,
+// unknown opset, names a file outside its own directory, fails its warm-up), PACER_ENOMEM.
 PACER_API int pacer_session_get(const char *path, const struct pacer_session_options *options,
                                 struct pacer_session **out, struct pacer_error *err);
 // Gives a reference back; the model is freed with the last one. NULL is fine. Any thread.
@@ -60,13 +62,15 @@ PACER_API const struct pacer_tensor_info *pacer_session_outputs(const struct pac
                                                                 size_t *n);
 // A value of the model file's metadata_props, or NULL. Borrowed. Any thread.
 PACER_API const char *pacer_session_metadata(const struct pacer_session *session, const char *key);
-// The version of the model: the first 16 hexadecimal digits of the SHA-256 of its file. Borrowed. Any thread.
+// The version of the model: the first 16 hexadecimal digits of the SHA-256 of its file. Borrowed.
+// Any thread.
 PACER_API const char *pacer_session_version(const struct pacer_session *session);
 
-// Runs the model on named inputs; blocks for as long as the model computes. Many threads may run one session at
-// once. Inputs are borrowed for the call. *out is the caller's, to be given to pacer_result_destroy; it is NULL
-// after an error. PACER_EINVAL (unknown, missing or doubled name, wrong element type or shape), PACER_EMODEL
-// (ONNX Runtime failed; its words are in the message), PACER_ENOMEM.
+// Runs the model on named inputs; blocks for as long as the model computes. Many threads may run
+// one session at once. Inputs are borrowed for the call. *out is the caller's, to be given to
+// pacer_result_destroy; it is NULL after an error. PACER_EINVAL (unknown, missing or doubled name,
+// wrong element type or shape), PACER_EMODEL (ONNX Runtime failed; its words are in the message),
+// PACER_ENOMEM.
 PACER_API int pacer_session_run(struct pacer_session *session, const struct pacer_run *run,
                                 struct pacer_result **out, struct pacer_error *err);
 

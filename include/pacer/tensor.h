@@ -10,21 +10,22 @@
 extern "C" {
 #endif
 
-// Element types, named as in the Open Inference Protocol: type, v2 name, bytes per element (0: variable).
-#define PACER_DTYPES(X)                                                                            \
-    X(BOOL, "BOOL", 1)                                                                             \
-    X(UINT8, "UINT8", 1)                                                                           \
-    X(UINT16, "UINT16", 2)                                                                         \
-    X(UINT32, "UINT32", 4)                                                                         \
-    X(UINT64, "UINT64", 8)                                                                         \
-    X(INT8, "INT8", 1)                                                                             \
-    X(INT16, "INT16", 2)                                                                           \
-    X(INT32, "INT32", 4)                                                                           \
-    X(INT64, "INT64", 8)                                                                           \
-    X(FP16, "FP16", 2)                                                                             \
-    X(BF16, "BF16", 2)                                                                             \
-    X(FP32, "FP32", 4)                                                                             \
-    X(FP64, "FP64", 8)                                                                             \
+// Element types, named as in the Open Inference Protocol: type, v2 name, bytes per element (0:
+// variable).
+#define PACER_DTYPES(X)    \
+    X(BOOL, "BOOL", 1)     \
+    X(UINT8, "UINT8", 1)   \
+    X(UINT16, "UINT16", 2) \
+    X(UINT32, "UINT32", 4) \
+    X(UINT64, "UINT64", 8) \
+    X(INT8, "INT8", 1)     \
+    X(INT16, "INT16", 2)   \
+    X(INT32, "INT32", 4)   \
+    X(INT64, "INT64", 8)   \
+    X(FP16, "FP16", 2)     \
+    X(BF16, "BF16", 2)     \
+    X(FP32, "FP32", 4)     \
+    X(FP64, "FP64", 8)     \
     X(BYTES, "BYTES", 0)
 
 enum pacer_dtype {
@@ -42,8 +43,9 @@ struct pacer_bytes {
     size_t size;
 };
 
-// A tensor somebody else owns. `data` is row-major in the machine's byte order; for BYTES it points to
-// struct pacer_bytes[element count]. `shape` has `rank` dimensions, each >= 0; rank 0 is a scalar.
+// A tensor somebody else owns. `data` is row-major in the machine's byte order; for BYTES it points
+// to struct pacer_bytes[element count]. `shape` has `rank` dimensions, each >= 0; rank 0 is a
+// scalar.
 struct pacer_tensor {
     const char *name; // NUL-terminated
     enum pacer_dtype dtype;
@@ -66,7 +68,8 @@ PACER_API const char *pacer_dtype_name(enum pacer_dtype dtype);
 PACER_API enum pacer_dtype pacer_dtype_parse(const char *name);
 // Bytes per element; 0 for BYTES and for no type.
 PACER_API size_t pacer_dtype_size(enum pacer_dtype dtype);
-// Number of elements of a shape into *out. PACER_EINVAL for a negative dimension, PACER_ELIMIT on overflow.
+// Number of elements of a shape into *out. PACER_EINVAL for a negative dimension, PACER_ELIMIT on
+// overflow.
 PACER_API int pacer_shape_count(const int64_t *shape, size_t rank, size_t *out);
 
 #ifdef __cplusplus

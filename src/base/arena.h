@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arenas: memory that is given back all at once. A request owns one, so nothing of a request is freed by hand.
+// Arenas: memory that is given back all at once. A request owns one, so nothing of a request is
+// freed by hand.
 //
-// Single-threaded. AddressSanitizer builds turn every allocation into a malloc of its own, so that an access
-// one byte too far is seen.
+// Single-threaded. AddressSanitizer builds turn every allocation into a malloc of its own, so that
+// an access one byte too far is seen.
 #ifndef PCR_BASE_ARENA_H
 #define PCR_BASE_ARENA_H
 
@@ -16,7 +17,7 @@ struct pcr_arena_cleanup;
 struct pcr_arena {
     struct pcr_arena_block *blocks; // newest first; the last one survives a reset
     struct pcr_arena_cleanup *cleanups;
-    char *next;       // free bytes of the newest block
+    char *next; // free bytes of the newest block
     char *end;
     size_t used_bytes; // of all blocks
     size_t max_bytes;
@@ -41,7 +42,8 @@ __attribute__((format(printf, 2, 3))) char *pcr_arena_printf(struct pcr_arena *a
                                                              const char *format, ...);
 __attribute__((format(printf, 2, 0))) char *pcr_arena_vprintf(struct pcr_arena *arena,
                                                               const char *format, va_list args);
-// Has fn(ptr) called at reset or fini. False if there is no memory for that; fn has not been called then.
+// Has fn(ptr) called at reset or fini. False if there is no memory for that; fn has not been called
+// then.
 bool pcr_arena_on_reset(struct pcr_arena *arena, void (*fn)(void *ptr), void *ptr);
 
 #endif

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assertions are for bugs and stay on in release. Bad input and dead peers are errors, never assertions.
+// Assertions are for bugs and stay on in release. Bad input and dead peers are errors, never
+// assertions.
 #ifndef PCR_BASE_ASSERT_H
 #define PCR_BASE_ASSERT_H
 
 #define PCR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define PCR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-#define PCR_ASSERT(expr)                                                                           \
+#define PCR_ASSERT(expr) \
     (PCR_LIKELY(expr) ? (void)0 : pcr_assert_failed(#expr, __FILE__, __LINE__, __func__))
 
 #define PCR_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define PCR_CONTAINER_OF(ptr, type, member)                                                        \
-    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define PCR_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 // Prints the place and aborts.
 _Noreturn void pcr_assert_failed(const char *expr, const char *file, int line, const char *func);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A growable byte buffer with a maximum. Errors stick: after one failed append all further ones do nothing, so
-// a writer may append a hundred pieces and look at `failed` once.
+// A growable byte buffer with a maximum. Errors stick: after one failed append all further ones do
+// nothing, so a writer may append a hundred pieces and look at `failed` once.
 #ifndef PCR_BASE_BUF_H
 #define PCR_BASE_BUF_H
 

@@ -40,6 +40,7 @@ void pcr_clock_rfc3339(uint64_t real_ns, char out[25]) {
     struct tm tm = civil(real_ns);
     unsigned ms = (unsigned)(real_ns / PCR_NS_PER_MS % 1000);
     snprintf(out, 25, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)(tm.tm_year + 1900) % 10000,
-             (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100,
-             (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100, ms % 1000);
+             (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
+             (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100,
+             ms % 1000);
 }

@@ -18,8 +18,8 @@ const char *pacer_strerror(int code) {
     switch (code) {
     case PACER_OK:
         return "success";
-#define X(name, number, text)                                                                      \
-    case PACER_##name:                                                                             \
+#define X(name, number, text) \
+    case PACER_##name:        \
         return text;
         PACER_ERROR_CODES(X)
 #undef X

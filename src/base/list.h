@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Intrusive doubly linked lists: a head and its members are the same struct; an empty list points to itself.
+// Intrusive doubly linked lists: a head and its members are the same struct; an empty list points
+// to itself.
 #ifndef PCR_BASE_LIST_H
 #define PCR_BASE_LIST_H
 
@@ -39,11 +40,11 @@ static inline void pcr_list_remove(struct pcr_list *node) {
 }
 
 #define PCR_LIST_ENTRY(node, type, member) PCR_CONTAINER_OF(node, type, member)
-#define PCR_LIST_FOR_EACH(node, head)                                                              \
+#define PCR_LIST_FOR_EACH(node, head) \
     for (struct pcr_list * (node) = (head)->next; (node) != (head); (node) = (node)->next)
 // The current member may be removed.
-#define PCR_LIST_FOR_EACH_SAFE(node, after, head)                                                  \
-    for (struct pcr_list *(node) = (head)->next, *(after) = (node)->next; (node) != (head);        \
+#define PCR_LIST_FOR_EACH_SAFE(node, after, head)                                            \
+    for (struct pcr_list * (node) = (head)->next, *(after) = (node)->next; (node) != (head); \
          (node) = (after), (after) = (node)->next)
 
 #endif

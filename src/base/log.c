@@ -62,9 +62,10 @@ void pcr_log(enum pcr_log_level level, const char *component, const char *format
     pcr_clock_rfc3339(pcr_clock_real_ns(), when);
     size_t n;
     if (log_options.json) {
-        n = (size_t)snprintf(line, sizeof line,
-                             "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"",
-                             when, names[level], component);
+        n = (size_t)snprintf(
+            line, sizeof line,
+            "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"", when,
+            names[level], component);
         n = put_escaped(line, n, sizeof line - 4, message);
         memcpy(line + n, "\"}\n", 3);
         n += 3;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log of the program (never of the library): one line per event on standard error, as text or as JSON.
+// The log of the program (never of the library): one line per event on standard error, as text or
+// as JSON.
 #ifndef PCR_BASE_LOG_H
 #define PCR_BASE_LOG_H
 

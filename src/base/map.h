@@ -22,7 +22,8 @@ void pcr_map_init(struct pcr_map *map);
 void pcr_map_fini(struct pcr_map *map);
 // The value, or NULL.
 void *pcr_map_get(const struct pcr_map *map, struct pcr_str key);
-// Sets or replaces; false when memory is out. `value` must not be NULL. *old (if not NULL) is what was there.
+// Sets or replaces; false when memory is out. `value` must not be NULL. *old (if not NULL) is what
+// was there.
 bool pcr_map_put(struct pcr_map *map, struct pcr_str key, void *value, void **old);
 // Takes the entry out and returns its value, or NULL.
 void *pcr_map_remove(struct pcr_map *map, struct pcr_str key);

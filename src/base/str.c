@@ -19,8 +19,7 @@ bool pcr_str_starts_with(struct pcr_str s, struct pcr_str prefix) {
 }
 
 bool pcr_str_ends_with(struct pcr_str s, struct pcr_str suffix) {
-    return s.len >= suffix.len &&
-           memcmp(s.ptr + (s.len - suffix.len), suffix.ptr, suffix.len) == 0;
+    return s.len >= suffix.len && memcmp(s.ptr + (s.len - suffix.len), suffix.ptr, suffix.len) == 0;
 }
 
 struct pcr_str pcr_str_trim(struct pcr_str s) {
