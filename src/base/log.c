@@ -67,8 +67,9 @@ void pcr_log(enum pcr_log_level level, const char *component, const char *format
             "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"message\":\"", when,
             names[level], component);
         n = put_escaped(line, n, sizeof line - 4, message);
-        memcpy(line + n, "\"}\n", 3);
-        n += 3;
+        line[n++] = '"';
+        line[n++] = '}';
+        line[n++] = '\n';
     } else {
         n = (size_t)snprintf(line, sizeof line, "%s %-5s %s: ", when, names[level], component);
         size_t text = strlen(message);

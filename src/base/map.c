@@ -80,7 +80,10 @@ bool pcr_map_put(struct pcr_map *map, struct pcr_str key, void *value, void **ol
     if (key.len)
         memcpy(copy, key.ptr, key.len);
     copy[key.len] = '\0';
-    *slot = (struct pcr_map_slot){hash, copy, key.len, value};
+    slot->hash = hash;
+    slot->key = copy;
+    slot->key_len = key.len;
+    slot->value = value;
     map->count++;
     return true;
 }

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/generation.h"
+
+#include <stdlib.h>
+
+void pcr_generation_log_faults(const struct pcr_config_faults *faults) {
+    for (size_t i = 0; i < faults->n; i++) {
+        const struct pcr_config_fault *fault = &faults->list[i];
+        if (fault->line > 0)
+            pcr_log(PCR_LOG_ERROR, "config", "%s:%d:%d: %s", fault->file, fault->line,
+                    fault->column, fault->message);
+        else
+            pcr_log(PCR_LOG_ERROR, "config", "%s: %s", fault->file, fault->message);
+    }
+    if (faults->dropped)
+        pcr_log(PCR_LOG_ERROR, "config", "… and %zu more faults", faults->dropped);
+}
+
+// Tries every decision, so that one run tells all that is wrong.
+static int compile_decisions(struct pcr_generation *generation, struct pcr_repository *repository) {
+    const struct pcr_config *config = generation->config;
+    int rc = 0;
+    for (size_t i = 0; i < config->n_decisions; i++) {
+        struct pacer_error err;
+        struct pcr_decision *decision = NULL;
+        int code =
+            pcr_decision_create(&config->decisions[i], config->file, repository, &decision, &err);
+        if (code < 0) {
+            pcr_log(PCR_LOG_ERROR, "config", "%s", err.message);
+            rc = code;
+            continue;
+        }
+        generation->decisions[generation->n_decisions++] = decision;
+    }
+    return rc;
+}
+
+int pcr_generation_create(struct pcr_config *config, struct pcr_repository *repository,
+                          struct pcr_generation **out) {
+    *out = NULL;
+    struct pcr_generation *generation = calloc(1, sizeof *generation);
+    size_t room = config->n_decisions ? config->n_decisions : 1;
+    struct pcr_decision **decisions = calloc(room, sizeof(struct pcr_decision *));
+    if (!generation || !decisions) {
+        free(generation);
+        free(decisions);
+        pcr_log(PCR_LOG_ERROR, "server", "out of memory");
+        return PACER_ENOMEM;
+    }
+    atomic_init(&generation->refs, 1);
+    pcr_arena_init(&generation->arena, 64u << 20);
+    generation->decisions = decisions;
+    generation->config = config;
+    struct pacer_error err;
+    int rc = compile_decisions(generation, repository);
+    if (rc == 0) {
+        rc = pcr_generation_route(generation, config->server_name, &err);
+        if (rc < 0)
+            pcr_log(PCR_LOG_ERROR, "config", "%s", err.message);
+    }
+    if (rc < 0) {
+        generation->config = NULL; // stays the caller's
+        pcr_generation_unref(generation);
+        return rc;
+    }
+    *out = generation;
+    return 0;
+}

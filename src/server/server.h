@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server as a whole: from a configuration to a drained exit.
+#ifndef PCR_SERVER_SERVER_H
+#define PCR_SERVER_SERVER_H
+
+#include "config/config.h"
+
+struct pcr_server_options {
+    const char *config_file;                     // NULL: defaults and overrides only
+    const struct pcr_config_override *overrides; // of the command line
+    size_t n_overrides;
+};
+
+// Exit codes of pcr_server_run, the same as the command line's.
+enum {
+    PCR_SERVER_OK = 0, // drained after SIGTERM or SIGINT
+    PCR_SERVER_FAILED =
+        1, // could not start or broke: port in use, no model directory, out of memory
+    PCR_SERVER_BAD_CONFIG = 3, // the configuration has faults; all of them were printed
+};
+
+// Serves until SIGTERM or SIGINT; SIGHUP reloads configuration and models. Blocks. Once per
+// process.
+int pcr_server_run(const struct pcr_server_options *options);
+
+#endif
