@@ -82,6 +82,8 @@ struct pcr_config {
     struct pcr_arena arena; // owns all of it
 };
 
+#define PCR_CONFIG_FAULTS_MAX 100
+
 // One thing wrong with a configuration.
 struct pcr_config_fault {
     const char *file; // or "command line"

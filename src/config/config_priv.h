@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the config room share.
+#ifndef PCR_CONFIG_PRIV_H
+#define PCR_CONFIG_PRIV_H
+
+#include "config/config.h"
+#include "config/options.h"
+
+#define PCR_CONFIG_FILE_BYTES_MAX (1u << 20)
+#define PCR_CONFIG_ARENA_BYTES_MAX (64u << 20)
+#define PCR_CONFIG_DEPTH_MAX 32
+#define PCR_CONFIG_NODES_MAX 65536
+#define PCR_CONFIG_VALUE_BYTES_MAX 65536 // after substitution
+
+// --- faults
+// ---------------------------------------------------------------------------------------------------
+struct pcr_config_ctx {
+    struct pcr_config *config;
+    struct pcr_config_faults *faults;
+    struct pcr_arena *scratch; // the parsed file, until loading is done
+    const char *file;          // as messages call it
+    const char *dir;           // of the file, ends in a slash; "" for the current one
+    const char *flag;          // while an override is applied: "--listen"
+    bool no_memory;            // said once, at the end
+};
+
+// Adds a fault; control characters in the message become '?'. Line 0: not known.
+__attribute__((format(printf, 4, 5))) void pcr_config_fault(struct pcr_config_ctx *ctx, int line,
+                                                            int column, const char *format, ...);
+// By line, keeping the order of what is on one line.
+void pcr_config_faults_sort(struct pcr_config_faults *faults);
+
+// A piece of input for a message, cut at a character's end; use as PCR_EXCERPT_ARG in "%.*s%s".
+struct pcr_str pcr_config_excerpt(struct pcr_str text);
+#define PCR_EXCERPT_ARG(text)                      \
+    (int)pcr_config_excerpt(text).len, (text).ptr, \
+        pcr_config_excerpt(text).len < (text).len ? "…" : ""
+
+// --- YAML
+// -----------------------------------------------------------------------------------------------------
+enum pcr_yaml_kind { PCR_YAML_SCALAR, PCR_YAML_SEQUENCE, PCR_YAML_MAPPING };
+
+struct pcr_yaml_node {
+    enum pcr_yaml_kind kind;
+    int line, column;          // 1-based
+    struct pcr_str text;       // of a scalar, NUL-terminated
+    bool quoted;               // 'x' or "x": the empty text is not null then
+    bool faulty;               // a fault was reported here already: say no more
+    struct pcr_yaml_node *key; // of a member of a mapping
+    struct pcr_yaml_node *next;
+    struct pcr_yaml_node *first; // items or members, in order
+    size_t n;
+};
+
+// Parses one document into ctx->scratch. *root NULL: an empty document. False (with a fault) if it
+// is not YAML that pacer takes.
+bool pcr_yaml_parse(struct pcr_config_ctx *ctx, struct pcr_str text, struct pcr_yaml_node **root);
+// No value was written: empty, ~ or null, unquoted.
+bool pcr_yaml_is_null(const struct pcr_yaml_node *node);
+// "a list", "a map", "nothing", "text": for messages.
+const char *pcr_yaml_describe(const struct pcr_yaml_node *node);
+
+// --- values
+// ---------------------------------------------------------------------------------------------------
+// Sets the field of a row to its default; a default that does not parse is a bug.
+void pcr_option_set_default(struct pcr_config_ctx *ctx, const struct pcr_option *option,
+                            void *base);
+// Sets the field from a node of any scalar or LIST type; faults name `where`.
+void pcr_option_set(struct pcr_config_ctx *ctx, const struct pcr_option *option, void *base,
+                    const char *where, const struct pcr_yaml_node *node);
+// The text of a scalar after substitution, never NULL on true; a fault otherwise. Empty text is a
+// fault.
+bool pcr_yaml_text(struct pcr_config_ctx *ctx, const char *where, const struct pcr_yaml_node *node,
+                   struct pcr_str *out);
+bool pcr_yaml_number(struct pcr_config_ctx *ctx, const char *where,
+                     const struct pcr_yaml_node *node, double *out);
+
+// --- structures
+// -----------------------------------------------------------------------------------------------
+// One mapping against the rows of a table; `section` "" or "http": only rows of that section count.
+struct pcr_config_mapping {
+    const struct pcr_option *options;
+    size_t n_options;
+    const char *section;
+    const char *where; // for messages, "" at the top
+    void *base;
+};
+// Sets defaults, then what the mapping says; unknown, doubled and missing keys are faults.
+void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
+                      const struct pcr_yaml_node *node);
+// The rows of one section only set their defaults.
+void pcr_config_apply_defaults(struct pcr_config_ctx *ctx,
+                               const struct pcr_config_mapping *mapping);
+// Reports doubled keys and keys that are not plain text, and marks them faulty.
+void pcr_config_check_keys(struct pcr_config_ctx *ctx, const char *where,
+                           const struct pcr_yaml_node *mapping);
+// False, with a fault, if the node is not of that kind or has more than n_max members.
+bool pcr_config_expect(struct pcr_config_ctx *ctx, const char *where,
+                       const struct pcr_yaml_node *node, enum pcr_yaml_kind kind, size_t n_max);
+
+// Loaders of structured values, in decisions.c; `base` is the struct the row belongs to.
+void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node);
+void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node);
+void pcr_config_load_features(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
+                              const char *where, const struct pcr_yaml_node *node);
+void pcr_config_load_actions(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
+                             const char *where, const struct pcr_yaml_node *node);
+void pcr_config_load_limits(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
+                            const char *where, const struct pcr_yaml_node *node);
+
+// Arena memory; on failure the ctx remembers and NULL comes back.
+void *pcr_config_alloc(struct pcr_config_ctx *ctx, size_t count, size_t size);
+__attribute__((format(printf, 2, 3))) const char *pcr_config_text(struct pcr_config_ctx *ctx,
+                                                                  const char *format, ...);
+
+#endif
