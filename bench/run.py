@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures pacer side by side with other servers on this machine; bench/README.md says how. Started by `make bench`."""
+"""Measures pacer side by side with other servers on this machine; bench/README.md says how.
+
+Started by `make bench`.
+"""
+
 import argparse
 import datetime
 import json
@@ -28,31 +32,78 @@ def parse_arguments():
     names = [peer.name for peer in peers.ALL]
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
     parser.add_argument("--only", metavar="A,B", help=f"these servers only, of: {', '.join(names)}")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="visits to every server (3)")
-    parser.add_argument("--seconds", type=int, default=3, metavar="N", help="length of one measurement (3)")
-    parser.add_argument("--warmup", type=int, default=2, metavar="N", help="seconds of load before measuring (2)")
-    parser.add_argument("--connections", default="1,32", metavar="A,B", help="connection counts (1,32)")
-    parser.add_argument("--json", action="store_true", help="all figures as JSON on stdout instead of tables")
-    parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/benchmarks.md")
-    parser.add_argument("--build", type=Path, default=peers.ROOT / "build", metavar="DIR", help="build folder (build)")
-    parser.add_argument("--pacer", type=Path, metavar="FILE", help="the binary (BUILD/pacer)")
-    parser.add_argument("--bare-libuv", type=Path, metavar="FILE", help="peer (a) (BUILD/bench/bare_libuv)")
-    parser.add_argument("--model", type=Path, default=peers.BENCH / "models" / "mlp.onnx", metavar="FILE",
-                        help="the 32-64-64-3 MLP, named mlp.onnx (bench/models/mlp.onnx)")
-    parser.add_argument("--cores", metavar="S,L", help="core of the server, core of wrk (the first and last allowed)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="visits to every server (3)"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=3, metavar="N", help="length of one measurement (3)"
+    )
+    parser.add_argument(
+        "--warmup", type=int, default=2, metavar="N", help="seconds of load before measuring (2)"
+    )
+    parser.add_argument(
+        "--connections", default="1,32", metavar="A,B", help="connection counts (1,32)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="all figures as JSON on stdout instead of tables"
+    )
+    parser.add_argument(
+        "--write-docs", action="store_true", help="put the tables into docs/benchmarks.md"
+    )
+    parser.add_argument(
+        "--build",
+        type=Path,
+        default=peers.ROOT / "build",
+        metavar="DIR",
+        help="build folder (build)",
+    )
+    parser.add_argument(
+        "--pacer",
+        type=Path,
+        metavar="FILE",
+        help="the binary (BUILD/bench-build/pacer, else BUILD/pacer)",
+    )
+    parser.add_argument(
+        "--bare-libuv",
+        type=Path,
+        metavar="FILE",
+        help="peer (a) (BUILD/bench-build/bench/bare_libuv)",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=peers.BENCH / "models" / "mlp.onnx",
+        metavar="FILE",
+        help="the 32-64-64-3 MLP, named mlp.onnx (bench/models/mlp.onnx)",
+    )
+    parser.add_argument(
+        "--cores",
+        metavar="S,L",
+        help="core of the server, core of wrk (the first and last allowed)",
+    )
     args = parser.parse_args()
     if min(args.rounds, args.seconds, args.warmup) < 1:
         parser.error("--rounds, --seconds and --warmup are whole numbers from 1")
     args.only = args.only.split(",") if args.only else names
     unknown = sorted(set(args.only) - set(names))
     if unknown:
-        parser.error(f"--only: no server is called {', '.join(unknown)}; there are {', '.join(names)}")
+        parser.error(
+            f"--only: no server is called {', '.join(unknown)}; there are {', '.join(names)}"
+        )
     args.connections = whole_numbers(parser, "--connections", args.connections)
     allowed = sorted(os.sched_getaffinity(0))
-    args.cores = whole_numbers(parser, "--cores", args.cores, 0) if args.cores else [allowed[0], allowed[-1]]
+    args.cores = (
+        whole_numbers(parser, "--cores", args.cores, 0) if args.cores else [allowed[0], allowed[-1]]
+    )
     if len(args.cores) != 2 or not set(args.cores) <= set(allowed):
         parser.error(f"--cores: two of {allowed}")
     return args
+
+
+def built(given, build, name):
+    """The binary given by option, else the release build of `make bench`, else that of `make`."""
+    release = build / "bench-build" / name
+    return (given or (release if release.exists() else build / name)).resolve()
 
 
 def whole_numbers(parser, option, text, least=1):
@@ -61,7 +112,9 @@ def whole_numbers(parser, option, text, least=1):
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < least or max(numbers) > 1000:
-        parser.error(f"{option} {text}: expected whole numbers from {least} to 1000, separated by commas")
+        parser.error(
+            f"{option} {text}: expected whole numbers from {least} to 1000, separated by commas"
+        )
     return numbers
 
 
@@ -99,15 +152,27 @@ def visit(peer, ctx, args, cores, checker, salts):
     running, ready_s = peer.start(ctx)
     try:
         time.sleep(SETTLE_S)
-        result = {"ready_s": ready_s, "rss_idle_bytes": running.rss_bytes(), "pss_idle_bytes": running.pss_bytes()}
+        result = {
+            "ready_s": ready_s,
+            "rss_idle_bytes": running.rss_bytes(),
+            "pss_idle_bytes": running.pss_bytes(),
+        }
         checker.check(peer.name, peer.kind, running.port)
         bodies = ctx.work / "bodies.txt"
-        load.run_wrk(running.port, bodies, max(args.connections), args.warmup, cores[1], salts.take(peer))
+        load.run_wrk(
+            running.port, bodies, max(args.connections), args.warmup, cores[1], salts.take(peer)
+        )
         counts = peers.cache_counts(running) if running.redis_port else None
         result["samples"] = [
-            load.measure(running, running.port, bodies, connections, args.seconds, cores, salts.take(peer))
-            for connections in args.connections]
-        result["rss_after_bytes"], result["pss_after_bytes"] = running.rss_bytes(), running.pss_bytes()
+            load.measure(
+                running, running.port, bodies, connections, args.seconds, cores, salts.take(peer)
+            )
+            for connections in args.connections
+        ]
+        result["rss_after_bytes"], result["pss_after_bytes"] = (
+            running.rss_bytes(),
+            running.pss_bytes(),
+        )
         if counts:
             hits, misses = (now - then for now, then in zip(peers.cache_counts(running), counts))
             result["cache_hit_share"] = hits / (hits + misses)
@@ -131,8 +196,10 @@ def run_rounds(able, ctx, args):
                 say(f"bench: {peer.name} FAILED: {error}")
                 failed[peer.name] = f"{type(error).__name__}: {error}"
                 continue
-            rates = ", ".join(f"{s['requests_per_s']:.0f}/s at {s['connections']}"
-                              for s in visits[peer.name]["samples"])
+            rates = ", ".join(
+                f"{s['requests_per_s']:.0f}/s at {s['connections']}"
+                for s in visits[peer.name]["samples"]
+            )
             say(f"bench:   {peer.name}: {rates}")
         rounds.append(visits)
     for name in failed:  # no figures of a server that failed
@@ -150,24 +217,40 @@ def machine():
     for line in Path("/etc/os-release").read_text().splitlines():
         if line.startswith("PRETTY_NAME="):
             system = line.partition("=")[2].strip('"')
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": system, "kernel": platform.release().split("-")[0]}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": system,
+        "kernel": platform.release().split("-")[0],
+    }
 
 
 def main():
     args = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     if not args.model.exists():
-        say(f"bench: {peers.shown(args.model)} is not there; bench/make_models.py writes it, or give --model")
+        say(
+            f"bench: {peers.shown(args.model)} is not there; bench/make_models.py writes it, "
+            "or give --model"
+        )
         return 1
     if args.model.name != "mlp.onnx":
-        say(f"bench: the model is served under its file name; expected mlp.onnx, got {args.model.name}")
+        say(
+            "bench: the model is served under its file name; expected mlp.onnx, "
+            f"got {args.model.name}"
+        )
         return 1
     work = args.build / "bench" / "run"
     work.mkdir(parents=True, exist_ok=True)
     build = args.build.resolve()
-    ctx = peers.Context(build=build, model=args.model.resolve(), work=work.resolve(),
-                        pacer=(args.pacer or build / "pacer").resolve(),
-                        bare=args.bare_libuv and args.bare_libuv.resolve(), server_core=args.cores[0])
+    ctx = peers.Context(
+        build=build,
+        model=args.model.resolve(),
+        work=work.resolve(),
+        pacer=built(args.pacer, build, "pacer"),
+        bare=built(args.bare_libuv, build, "bench/bare_libuv"),
+        server_core=args.cores[0],
+    )
     try:
         peers.tool("wrk")
     except peers.Skip as reason:
@@ -181,10 +264,16 @@ def main():
     rounds, failed = run_rounds(able, ctx, args)
     measured = [peer for peer in able if peer.name not in failed]
     outcome = {
-        "date": datetime.date.today().isoformat(), "command": command_line(), "machine": machine(),
-        "rounds": args.rounds, "seconds": args.seconds, "connections": args.connections,
-        "summary": report.summarise(rounds, measured), "skipped": {**skipped, **failed},
-        "versions": {peer.name: peer.versions(ctx) for peer in measured}, "samples": rounds,
+        "date": datetime.date.today().isoformat(),
+        "command": command_line(),
+        "machine": machine(),
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "connections": args.connections,
+        "summary": report.summarise(rounds, measured),
+        "skipped": {**skipped, **failed},
+        "versions": {peer.name: peer.versions(ctx) for peer in measured},
+        "samples": rounds,
     }
     print(json.dumps(outcome, indent=2) if args.json else "\n" + report.as_text(outcome))
     if args.write_docs and (failed or not measured):
@@ -196,7 +285,7 @@ def main():
 
 
 def command_line():
-    """How to repeat it: the arguments that change what is measured, without this machine's paths."""
+    """How to repeat it: the arguments that change what is measured, without paths."""
     keep, skip = [], False
     for argument in sys.argv[1:]:
         option = argument.partition("=")[0]

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
--- wrk script: posts the bodies of a file (one per line) in turn and prints the result as one line of JSON.
--- Arguments after `--`: BODIES [SALT]. With SALT the first value of every row is made one of its own, so that no two
--- requests of a run (or of two runs with different salts) carry the same features.
+-- wrk script: posts the bodies of a file (one per line) in turn and prints the result as one line
+-- of JSON. Arguments after `--`: BODIES [SALT]. With SALT the first value of every row is made one
+-- of its own: no two requests of a run, or of runs with other salts, carry the same features.
 
 local requests, parts, count, salt = {}, {}, 0, nil
 local next_row, sent = 1, 0
@@ -35,8 +35,8 @@ end
 
 function done(summary, latency, _)
     local e = summary.errors
-    local line = '{"requests":%d,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d,'
-        .. '"p50_us":%d,"p90_us":%d,"p99_us":%d,"max_us":%d}\n'
-    io.write(line:format(summary.requests, summary.duration, e.connect, e.read, e.write, e.status, e.timeout,
-        latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
+    local line = '{"requests":%d,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"status":%d,'
+        .. '"timeout":%d,"p50_us":%d,"p90_us":%d,"p99_us":%d,"max_us":%d}\n'
+    io.write(line:format(summary.requests, summary.duration, e.connect, e.read, e.write,
+        e.status, e.timeout, latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
 end

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run of wrk against one server, and what both cores did meanwhile."""
+
 import json
 import resource
 import subprocess
@@ -17,8 +18,22 @@ class LoadFailed(Exception):
 
 def run_wrk(port, bodies, connections, seconds, core, salt):
     """wrk's own figures as a dict; `seconds` whole seconds."""
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
-               "-s", str(SCRIPT), f"http://127.0.0.1:{port}{workload.PATH}", "--", str(bodies)]
+    command = [
+        "taskset",
+        "-c",
+        str(core),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(SCRIPT),
+        f"http://127.0.0.1:{port}{workload.PATH}",
+        "--",
+        str(bodies),
+    ]
     if salt is not None:
         command.append(str(salt))
     result = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
@@ -26,7 +41,9 @@ def run_wrk(port, bodies, connections, seconds, core, salt):
     if result.returncode != 0 or not lines:
         raise LoadFailed(f"wrk: {(result.stderr or result.stdout).strip()[-300:]}")
     figures = json.loads(lines[-1])
-    errors = {k: figures[k] for k in ("connect", "read", "write", "status", "timeout") if figures[k]}
+    errors = {
+        k: figures[k] for k in ("connect", "read", "write", "status", "timeout") if figures[k]
+    }
     if errors or figures["requests"] == 0:
         raise LoadFailed(f"{figures['requests']} requests, errors: {errors}")
     return figures
@@ -46,13 +63,17 @@ def measure(server, port, bodies, connections, seconds, cores, salt=None):
     wall_s = time.perf_counter() - wall
     server_s = (server.cpu_ticks() - ticks) / process.TICKS_PER_S
     used_s = (server_s, _children_s() - wrk_s)
-    # Whatever ran on the two cores besides server and wrk, or was taken by the hypervisor, spoils the sample.
-    foreign_s = [max(0.0, sum(a - b for a, b in zip(after[i], before[i])) / process.TICKS_PER_S - used_s[i])
-                 for i in (0, 1)]
+    # Whatever else ran on the two cores, or was taken by the hypervisor, spoils the sample.
+    foreign_s = [
+        max(0.0, sum(a - b for a, b in zip(after[i], before[i])) / process.TICKS_PER_S - used_s[i])
+        for i in (0, 1)
+    ]
     return {
         "connections": connections,
         "requests_per_s": figures["requests"] / (figures["duration_us"] / 1e6),
-        "p50_us": figures["p50_us"], "p90_us": figures["p90_us"], "p99_us": figures["p99_us"],
+        "p50_us": figures["p50_us"],
+        "p90_us": figures["p90_us"],
+        "p99_us": figures["p99_us"],
         "max_us": figures["max_us"],
         "server_cpu_us_per_request": server_s * 1e6 / figures["requests"],
         "server_core_busy": server_s / wall_s,

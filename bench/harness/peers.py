@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers that are measured: how each is made ready, started and checked.
 
-A peer's `kind` says what a correct answer is: `computed` (the model's probabilities, the same from every such server),
-`contract` (the guide's decision, from the same probabilities) or `fixed` (a constant v2 answer).
+A peer's `kind` says what a correct answer is: `computed` (the model's probabilities, the same from
+every such server), `contract` (the guide's decision, from the same probabilities) or `fixed` (a
+constant v2 answer).
 """
+
 import hashlib
 import os
 import re
@@ -18,8 +20,10 @@ from . import process
 BENCH = Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent
 READY = b"GET /v2/health/ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
-ANSWER = ('{"model_name":"mlp","model_version":"1","outputs":[{"name":"probabilities",'
-          '"datatype":"FP32","shape":[1,3],"data":[0.2870955,0.2180462,0.4948584]}]}')
+ANSWER = (
+    '{"model_name":"mlp","model_version":"1","outputs":[{"name":"probabilities",'
+    '"datatype":"FP32","shape":[1,3],"data":[0.2870955,0.2180462,0.4948584]}]}'
+)
 SYSTEM_PYTHON = "/usr/bin/python3"  # the one the distribution's packages belong to
 PYTHON_ENV = {"PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -34,7 +38,7 @@ class Context:
     model: Path
     work: Path  # run-time files and logs
     pacer: Path
-    bare: Path | None
+    bare: Path
     server_core: int
 
 
@@ -70,9 +74,11 @@ def tool(name):
 
 
 def telling_lines(text):
-    """Of what a failed command printed, the lines that say why, without the hosts and addresses in them."""
+    """Of what a failed command printed, the lines that say why, without addresses in them."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(ERROR:|npm (error|ERR!)|FAILED|\w*Error:)", line)][:2] or lines[-2:]
+    errors = [
+        line for line in lines if re.match(r"(ERROR:|npm (error|ERR!)|FAILED|\w*Error:)", line)
+    ][:2] or lines[-2:]
     errno = re.search(r"\[Errno -?\d+\] [\w ]+", text)
     if errno:
         errors.insert(0, errno.group())
@@ -82,7 +88,9 @@ def telling_lines(text):
 def run_quietly(command, what, cwd=None):
     """Runs a preparing command; Skip with the cause if it fails."""
     try:
-        result = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=600)
+        result = subprocess.run(
+            list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=600
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Skip(f"{what} failed: {error}") from None
     if result.returncode != 0:
@@ -90,7 +98,7 @@ def run_quietly(command, what, cwd=None):
 
 
 def stamped(stamp, *inputs):
-    """True if `stamp` holds the digest of these files, that is, if the step was done for them before."""
+    """(was the step done for these very files before, their digest)."""
     digest = hashlib.sha256(b"".join(Path(p).read_bytes() for p in inputs)).hexdigest()
     return stamp.exists() and stamp.read_text() == digest, digest
 
@@ -106,7 +114,10 @@ class Peer:
         """Makes it startable, or raises Skip."""
 
     def command(self, ctx, running):
-        """(command, environment) for running.port; may start what it leans on and add it to running.servers."""
+        """(command, environment) for running.port.
+
+        May start what it leans on and add that to running.servers.
+        """
         raise NotImplementedError
 
     def versions(self, ctx):
@@ -136,10 +147,16 @@ class Pacer(Peer):
 
     def prepare(self, ctx):
         if not ctx.pacer.exists():
-            raise Skip(f"{shown(ctx.pacer)} is not there; run make first")
+            raise Skip(f"{shown(ctx.pacer)} is not there; make bench builds it")
 
     def command(self, ctx, running):
-        command = [ctx.pacer, "serve", BENCH / "pacer.yaml", "--listen", f"127.0.0.1:{running.port}"]
+        command = [
+            ctx.pacer,
+            "serve",
+            BENCH / "pacer.yaml",
+            "--listen",
+            f"127.0.0.1:{running.port}",
+        ]
         if ctx.model.parent != BENCH / "models":
             command += ["--models", ctx.model.parent]
         return command, {}
@@ -151,17 +168,12 @@ class Pacer(Peer):
 class BareLibuv(Peer):
     name, title, target = "bare-libuv", "(a) bare libuv + llhttp", 0.6
 
-    def binary(self, ctx):
-        return ctx.bare or ctx.build / "bench" / "bare_libuv"
-
     def prepare(self, ctx):
-        if ctx.bare is None and (ctx.build / "build.ninja").exists():
-            run_quietly([tool("ninja"), "-C", ctx.build, "bench/bare_libuv"], "building bench/bare_libuv")
-        if not self.binary(ctx).exists():
-            raise Skip(f"{shown(self.binary(ctx))} is not there; run make first")
+        if not ctx.bare.exists():
+            raise Skip(f"{shown(ctx.bare)} is not there; make bench builds it")
 
     def command(self, ctx, running):
-        return [self.binary(ctx), running.port], {}
+        return [ctx.bare, running.port], {}
 
 
 class Nginx(Peer):
@@ -173,9 +185,16 @@ class Nginx(Peer):
     def command(self, ctx, running):
         run = ctx.work / "nginx"
         run.mkdir(exist_ok=True)
-        user = "user root;" if os.geteuid() == 0 else ""  # the run folder need not be open to nobody
+        user = (
+            "user root;" if os.geteuid() == 0 else ""
+        )  # the run folder need not be open to nobody
         text = (BENCH / "peers" / "nginx" / "nginx.conf.in").read_text()
-        for key, value in (("RUN", run), ("PORT", running.port), ("USER", user), ("ANSWER", ANSWER)):
+        for key, value in (
+            ("RUN", run),
+            ("PORT", running.port),
+            ("USER", user),
+            ("ANSWER", ANSWER),
+        ):
             text = text.replace(f"@{key}@", str(value))
         conf = run / "nginx.conf"
         conf.write_text(text)
@@ -199,29 +218,55 @@ class Node(Peer):
         folder.mkdir(parents=True, exist_ok=True)
         for path in inputs:
             shutil.copy(path, folder)
-        # The package's install script only adds GPU libraries; the CPU build is in the package itself.
-        run_quietly([tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                    "installing the Node peer with npm ci", folder)
+        # onnxruntime-node's install script only adds GPU libraries; the package has the CPU build.
+        run_quietly(
+            [tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+            "installing the Node peer with npm ci",
+            folder,
+        )
         (folder / "stamp").write_text(digest)
 
     def command(self, ctx, running):
-        env = {"NODE_PATH": str(ctx.build / "bench" / "node" / "node_modules"), "NODE_ENV": "production"}
+        env = {
+            "NODE_PATH": str(ctx.build / "bench" / "node" / "node_modules"),
+            "NODE_ENV": "production",
+        }
         return [tool("node"), self.source / "server.js", running.port, ctx.model], env
 
     def versions(self, ctx):
         lock = (self.source / "package.json").read_text()
         found = dict(re.findall(r'"(fastify|onnxruntime-node)": "([^"]+)"', lock))
-        return f"Node {output_of([tool('node'), '--version'])}, " + ", ".join(f"{k} {v}" for k, v in found.items())
+        return f"Node {output_of([tool('node'), '--version'])}, " + ", ".join(
+            f"{k} {v}" for k, v in found.items()
+        )
 
 
 def gunicorn(python, folder, app, port):
-    return [python, "-m", "gunicorn", "--workers", "1", "--worker-class", "uvicorn.workers.UvicornWorker",
-            "--bind", f"127.0.0.1:{port}", "--keep-alive", "60", "--log-level", "warning", "--chdir", folder, app]
+    return [
+        python,
+        "-m",
+        "gunicorn",
+        "--workers",
+        "1",
+        "--worker-class",
+        "uvicorn.workers.UvicornWorker",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--keep-alive",
+        "60",
+        "--log-level",
+        "warning",
+        "--chdir",
+        folder,
+        app,
+    ]
 
 
 def python_versions(python, names):
-    code = ("import sys, importlib.metadata as m; print('Python', sys.version.split()[0], "
-            "*(', %s %s' % (n, m.version(n)) for n in sys.argv[1:]), sep=' ')")
+    code = (
+        "import sys, importlib.metadata as m; print('Python', sys.version.split()[0], "
+        "*(', %s %s' % (n, m.version(n)) for n in sys.argv[1:]), sep=' ')"
+    )
     return output_of([python, "-c", code, *names]).replace(" ,", ",")
 
 
@@ -230,14 +275,21 @@ class PlainFastapi(Peer):
     app = "plain_app:app"
 
     def prepare(self, ctx):
-        run_quietly([SYSTEM_PYTHON, "-c", "import fastapi, gunicorn, uvicorn, uvloop, httptools"],
-                    "loading the distribution's FastAPI, gunicorn and uvicorn")
+        run_quietly(
+            [SYSTEM_PYTHON, "-c", "import fastapi, gunicorn, uvicorn, uvloop, httptools"],
+            "loading the distribution's FastAPI, gunicorn and uvicorn",
+        )
 
     def command(self, ctx, running):
-        return gunicorn(SYSTEM_PYTHON, BENCH / "peers" / "plain", self.app, running.port), PYTHON_ENV
+        return (
+            gunicorn(SYSTEM_PYTHON, BENCH / "peers" / "plain", self.app, running.port),
+            PYTHON_ENV,
+        )
 
     def versions(self, ctx):
-        return python_versions(SYSTEM_PYTHON, ["fastapi", "gunicorn", "uvicorn", "uvloop", "httptools"])
+        return python_versions(
+            SYSTEM_PYTHON, ["fastapi", "gunicorn", "uvicorn", "uvloop", "httptools"]
+        )
 
 
 class RawFastapi(PlainFastapi):
@@ -246,7 +298,12 @@ class RawFastapi(PlainFastapi):
 
 
 class Guide(Peer):
-    name, title, kind, target = "guide-hit", "(e) guide's stack, every request a cache hit", "contract", 15
+    name, title, kind, target = (
+        "guide-hit",
+        "(e) guide's stack, every request a cache hit",
+        "contract",
+        15,
+    )
     source = BENCH / "peers" / "guide"
 
     def python(self, ctx):
@@ -260,24 +317,62 @@ class Guide(Peer):
         if done:
             return
         run_quietly([SYSTEM_PYTHON, "-m", "venv", "--clear", venv], "making a Python environment")
-        run_quietly([self.python(ctx), "-m", "pip", "--disable-pip-version-check", "install", "--quiet",
-                     "--timeout", "15", "--retries", "1", "--require-hashes", "--only-binary=:all:",
-                     "-r", requirements], "installing the guide's Python packages (it needs the Python registry)")
+        run_quietly(
+            [
+                self.python(ctx),
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "install",
+                "--quiet",
+                "--timeout",
+                "15",
+                "--retries",
+                "1",
+                "--require-hashes",
+                "--only-binary=:all:",
+                "-r",
+                requirements,
+            ],
+            "installing the guide's Python packages (it needs the Python registry)",
+        )
         (venv / "stamp").write_text(digest)
 
     def command(self, ctx, running):
         running.redis_port = process.free_port()
-        redis = [tool("redis-server"), "--port", running.redis_port, "--bind", "127.0.0.1", "--save", "",
-                 "--appendonly", "no", "--daemonize", "no", "--dir", ctx.work]
-        running.servers.append(process.Server(redis, ctx.server_core, ctx.work / f"{self.name}-redis.log"))
+        redis = [
+            tool("redis-server"),
+            "--port",
+            running.redis_port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+            "--dir",
+            ctx.work,
+        ]
+        running.servers.append(
+            process.Server(redis, ctx.server_core, ctx.work / f"{self.name}-redis.log")
+        )
         running.main.wait_ready(running.redis_port, b"PING\r\n", b"+PONG")
-        env = {**PYTHON_ENV, "BENCH_MODEL": str(ctx.model), "REDIS_URL": f"redis://127.0.0.1:{running.redis_port}/0"}
+        env = {
+            **PYTHON_ENV,
+            "BENCH_MODEL": str(ctx.model),
+            "REDIS_URL": f"redis://127.0.0.1:{running.redis_port}/0",
+        }
         return gunicorn(self.python(ctx), self.source, "guide_app:app", running.port), env
 
     def versions(self, ctx):
         names = ["fastapi", "pydantic", "gunicorn", "uvicorn", "uvloop", "redis", "onnxruntime"]
         server = re.search(r"v=(\S+)", output_of([tool("redis-server"), "--version"]))
-        return python_versions(self.python(ctx), names) + f", Redis server {server.group(1) if server else '?'}"
+        return (
+            python_versions(self.python(ctx), names)
+            + f", Redis server {server.group(1) if server else '?'}"
+        )
 
 
 class GuideMiss(Guide):
@@ -291,11 +386,13 @@ def cache_counts(running):
         text = b""
         while b"keyspace_misses:" not in text or not text.endswith(b"\r\n"):
             text += sock.recv(65536)
-    return tuple(int(re.search(rb"keyspace_%s:(\d+)" % what, text).group(1)) for what in (b"hits", b"misses"))
+    return tuple(
+        int(re.search(rb"keyspace_%s:(\d+)" % what, text).group(1)) for what in (b"hits", b"misses")
+    )
 
 
 def shown(path):
-    """A path as a reader of the project knows it; outside the project, which only options name, its last part."""
+    """A path as a reader of the project knows it; of one outside the project the last part."""
     path = Path(path)
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 

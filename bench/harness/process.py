@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server under measurement: its whole session of processes, pinned to one core, watched through /proc."""
+"""A server under measurement: all its processes, pinned to one core, watched through /proc."""
+
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ def free_port():
 
 
 def core_ticks(core):
-    """What the core did so far, in clock ticks: (everything but idle and stolen time, stolen time)."""
+    """What the core did so far, in clock ticks: (all but idle and stolen time, stolen time)."""
     for line in Path("/proc/stat").read_text().splitlines():
         fields = line.split()
         if fields[0] == f"cpu{core}":
@@ -39,8 +40,14 @@ class Server:
         self.started_s = time.perf_counter()
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
-                ["taskset", "-c", str(core), *map(str, command)], stdin=subprocess.DEVNULL, stdout=out,
-                stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True)
+                ["taskset", "-c", str(core), *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                start_new_session=True,
+            )
 
     def _stats(self):
         """(pid, fields of /proc/PID/stat after the name) of every process of the session."""
@@ -76,7 +83,10 @@ class Server:
         raise StartFailed(f"{what}; its last words: {' | '.join(tail) or 'none'}")
 
     def wait_ready(self, port, probe, expect):
-        """Sends `probe` about once a millisecond until the answer begins with `expect`; seconds since the start."""
+        """Sends `probe` each millisecond until the answer begins with `expect`.
+
+        Returns the seconds since the start.
+        """
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:

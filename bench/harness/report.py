@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """From samples to medians, ratios and tables."""
+
 from statistics import median
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 FOREIGN_SHARE_MAX = 0.05
-FIGURES = ("requests_per_s", "p50_us", "p90_us", "p99_us", "server_cpu_us_per_request", "server_core_busy",
-           "load_core_busy", "foreign_share")
+FIGURES = (
+    "requests_per_s",
+    "p50_us",
+    "p90_us",
+    "p99_us",
+    "server_cpu_us_per_request",
+    "server_core_busy",
+    "load_core_busy",
+    "foreign_share",
+)
 
 
 def summarise(rounds, peers):
-    """`rounds`: per round a dict of peer name → {ready_s, rss_…, samples: [...]}; medians by peer and connections.
+    """Medians by peer and connections of `rounds`, dicts of peer name → {ready_s, …, samples}.
 
-    A ratio is the median over the rounds of pacer's requests/s divided by the peer's in the same round."""
+    A ratio is pacer's requests/s by the peer's in the same round, then the median of the rounds.
+    """
     result = {}
     for peer in peers:
         visits = [r[peer.name] for r in rounds if peer.name in r]
@@ -22,14 +32,28 @@ def summarise(rounds, peers):
             samples = [visit["samples"][index] for visit in visits]
             load = {figure: median(s[figure] for s in samples) for figure in FIGURES}
             load["requests_per_s_each_round"] = [s["requests_per_s"] for s in samples]
-            ratios = [r["pacer"]["samples"][index]["requests_per_s"] / r[peer.name]["samples"][index]["requests_per_s"]
-                      for r in rounds if "pacer" in r and peer.name in r]
+            ratios = [
+                r["pacer"]["samples"][index]["requests_per_s"]
+                / r[peer.name]["samples"][index]["requests_per_s"]
+                for r in rounds
+                if "pacer" in r and peer.name in r
+            ]
             load["pacer_ratio"] = median(ratios) if ratios and peer.name != "pacer" else None
             loads[first["connections"]] = load
         result[peer.name] = {
-            "title": peer.title, "target_ratio": peer.target, "loads": loads,
-            **{key: median(visit[key] for visit in visits)
-               for key in ("ready_s", "rss_idle_bytes", "rss_after_bytes", "pss_idle_bytes", "pss_after_bytes")},
+            "title": peer.title,
+            "target_ratio": peer.target,
+            "loads": loads,
+            **{
+                key: median(visit[key] for visit in visits)
+                for key in (
+                    "ready_s",
+                    "rss_idle_bytes",
+                    "rss_after_bytes",
+                    "pss_idle_bytes",
+                    "pss_after_bytes",
+                )
+            },
         }
         hits = [visit["cache_hit_share"] for visit in visits if "cache_hit_share" in visit]
         if hits:
@@ -40,7 +64,9 @@ def summarise(rounds, peers):
 def duration(microseconds):
     if microseconds < 1000:
         return f"{microseconds:.0f} µs"
-    return f"{microseconds / 1000:.2f} ms" if microseconds < 10000 else f"{microseconds / 1000:.1f} ms"
+    return (
+        f"{microseconds / 1000:.2f} ms" if microseconds < 10000 else f"{microseconds / 1000:.1f} ms"
+    )
 
 
 def thousands(value):
@@ -48,22 +74,48 @@ def thousands(value):
 
 
 def load_rows(summary, connections):
-    header = ["server", "requests/s", "p50", "p99", "CPU/request", "its core", "wrk's core", "pacer ÷ it", "aim"]
+    header = [
+        "server",
+        "requests/s",
+        "p50",
+        "p99",
+        "CPU/request",
+        "its core",
+        "wrk's core",
+        "pacer ÷ it",
+        "aim",
+    ]
     rows = []
     for entry in summary.values():
         load = entry["loads"][connections]
         ratio, target = load["pacer_ratio"], entry["target_ratio"]
-        rows.append([
-            entry["title"], thousands(load["requests_per_s"]), duration(load["p50_us"]), duration(load["p99_us"]),
-            f"{load['server_cpu_us_per_request']:.1f} µs", f"{load['server_core_busy']:.0%}",
-            f"{load['load_core_busy']:.0%}", f"{ratio:.2f}" if ratio else "–", f"≥ {target}" if target else "–"])
+        rows.append(
+            [
+                entry["title"],
+                thousands(load["requests_per_s"]),
+                duration(load["p50_us"]),
+                duration(load["p99_us"]),
+                f"{load['server_cpu_us_per_request']:.1f} µs",
+                f"{load['server_core_busy']:.0%}",
+                f"{load['load_core_busy']:.0%}",
+                f"{ratio:.2f}" if ratio else "–",
+                f"≥ {target}" if target else "–",
+            ]
+        )
     return header, rows
 
 
 def size_rows(summary):
     header = ["server", "ready after", "RSS idle", "RSS after load"]
-    rows = [[entry["title"], duration(entry["ready_s"] * 1e6), f"{entry['rss_idle_bytes'] / 2**20:.1f} MiB",
-             f"{entry['rss_after_bytes'] / 2**20:.1f} MiB"] for entry in summary.values()]
+    rows = [
+        [
+            entry["title"],
+            duration(entry["ready_s"] * 1e6),
+            f"{entry['rss_idle_bytes'] / 2**20:.1f} MiB",
+            f"{entry['rss_after_bytes'] / 2**20:.1f} MiB",
+        ]
+        for entry in summary.values()
+    ]
     return header, rows
 
 
@@ -71,7 +123,10 @@ def text_table(header, rows):
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(row):
-        return "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        return "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths))
+        )
 
     return "\n".join([line(header).rstrip(), *(line(row).rstrip() for row in rows)])
 
@@ -82,9 +137,13 @@ def markdown_table(header, rows):
 
 
 def noisy(summary):
-    """Peers and connection counts whose samples were disturbed by something else on the two cores."""
-    return [f"{name} at {connections}: {load['foreign_share']:.0%}" for name, entry in summary.items()
-            for connections, load in entry["loads"].items() if load["foreign_share"] > FOREIGN_SHARE_MAX]
+    """Peers and connection counts whose samples other work on the two cores disturbed."""
+    return [
+        f"{name} at {connections}: {load['foreign_share']:.0%}"
+        for name, entry in summary.items()
+        for connections, load in entry["loads"].items()
+        if load["foreign_share"] > FOREIGN_SHARE_MAX
+    ]
 
 
 def sections(outcome, table):
@@ -92,15 +151,31 @@ def sections(outcome, table):
     summary, lines = outcome["summary"], []
     for connections in outcome["connections"]:
         plural = "" if connections == 1 else "s"
-        lines += [f"{connections} connection{plural}:", "", table(*load_rows(summary, connections)), ""]
-    lines += ["Start-up and memory (all processes of the server):", "", table(*size_rows(summary)), ""]
-    lines += [f"{entry['title']}: Redis counted {entry['cache_hit_share']:.1%} hits."
-              for entry in summary.values() if "cache_hit_share" in entry]
+        lines += [
+            f"{connections} connection{plural}:",
+            "",
+            table(*load_rows(summary, connections)),
+            "",
+        ]
+    lines += [
+        "Start-up and memory (all processes of the server):",
+        "",
+        table(*size_rows(summary)),
+        "",
+    ]
+    lines += [
+        f"{entry['title']}: Redis counted {entry['cache_hit_share']:.1%} hits."
+        for entry in summary.values()
+        if "cache_hit_share" in entry
+    ]
     lines += [f"Not measured: {name}: {reason}." for name, reason in outcome["skipped"].items()]
     disturbed = noisy(summary)
     if disturbed:
-        lines.append("Disturbed by other work on the two cores (its share of a core, median of the rounds): "
-                     + "; ".join(disturbed) + ". Repeat on a quiet machine before quoting these.")
+        lines.append(
+            "Disturbed by other work on the two cores (its share of a core, median of the rounds): "
+            + "; ".join(disturbed)
+            + ". Repeat on a quiet machine before quoting these."
+        )
     return lines
 
 
@@ -110,19 +185,27 @@ def as_text(outcome):
 
 def describe(outcome):
     machine = outcome["machine"]
-    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Linux {machine['kernel']}; "
-            f"{outcome['date']}; medians of {outcome['rounds']} × {outcome['seconds']} s")
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['system']}, Linux {machine['kernel']}; "
+        f"{outcome['date']}; medians of {outcome['rounds']} × {outcome['seconds']} s"
+    )
 
 
 def as_markdown(outcome):
     versions = [f"- {name}: {text}" for name, text in outcome["versions"].items() if text]
-    return "\n\n".join([f"Measured on {describe(outcome)}, with `{outcome['command']}`.",
-                        *[part for part in sections(outcome, markdown_table) if part], "Versions:",
-                        "\n".join(versions)])
+    return "\n\n".join(
+        [
+            f"Measured on {describe(outcome)}, with `{outcome['command']}`.",
+            *[part for part in sections(outcome, markdown_table) if part],
+            "Versions:",
+            "\n".join(versions),
+        ]
+    )
 
 
 def write_docs(path, outcome):
-    """Puts the tables between the two markers of the page; ValueError if they are not there once each, in order."""
+    """Puts the tables between the two markers; ValueError unless both are there, once, in order."""
     text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{path.name}: expected {BEGIN} and {END} once each, in this order")

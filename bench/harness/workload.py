@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows that are posted, and the check that a server answers them correctly before it is measured."""
+"""The rows that are posted, and the check of a server's answers before it is measured."""
+
 import http.client
 import json
 import math
@@ -58,7 +59,7 @@ def probabilities_of(answer):
 
 
 def check_contract(answer, expected):
-    """The guide's contract; `expected` are the row's probabilities as another server computed them, or None."""
+    """The guide's contract; `expected` are the row's probabilities from another server, or None."""
     if not isinstance(answer, dict) or set(answer) != {"action", "confidence", "reason", "limits"}:
         raise WrongAnswer(f"not the contract: {str(answer)[:200]}")
     if answer["action"] not in ACTIONS or not 1 / 3 - TOLERANCE <= answer["confidence"] <= 1:
@@ -71,7 +72,7 @@ def check_contract(answer, expected):
 
 
 class Checker:
-    """Posts every row once. What the first computing server answers is what all later ones must answer."""
+    """Posts every row once. Later servers that compute must answer what the first one did."""
 
     def __init__(self):
         self.reference = None

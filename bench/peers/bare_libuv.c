@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Peer (a): the ceiling. The least a libuv + llhttp server can do and still be an HTTP server: keep-alive,
-// pipelining, the whole POST body read into the connection's buffer, and one fixed answer of the size of a v2
-// response, whatever was asked. It neither parses the body nor runs a model. A connection's buffer is bounded: a
-// larger body closes the connection. All answers due after one read leave in one write, as pacer does too.
+// Peer (a): the ceiling. The least a libuv + llhttp server can do and still be an HTTP server:
+// keep-alive, pipelining, the whole POST body read into the connection's buffer, and one fixed
+// answer of the size of a v2 response, whatever was asked. It neither parses the body nor runs a
+// model. A connection's buffer is bounded: a larger body closes the connection. All answers due
+// after one read leave in one write.
 //
 // Usage: bare_libuv PORT
 
@@ -37,28 +38,24 @@ struct connection {
 static char read_buffer[READ_BYTES_MAX]; // one loop, one read at a time
 static llhttp_settings_t settings;
 
-static void must(int status, const char *what)
-{
+static void must(int status, const char *what) {
     if (status < 0) {
         fprintf(stderr, "bare_libuv: %s: %s\n", what, uv_strerror(status));
         exit(1);
     }
 }
 
-static void on_closed(uv_handle_t *handle)
-{
+static void on_closed(uv_handle_t *handle) {
     free(handle->data);
 }
 
-static void close_connection(struct connection *conn)
-{
+static void close_connection(struct connection *conn) {
     if (!uv_is_closing((uv_handle_t *)&conn->tcp)) {
         uv_close((uv_handle_t *)&conn->tcp, on_closed);
     }
 }
 
-static void on_written(uv_write_t *req, int status)
-{
+static void on_written(uv_write_t *req, int status) {
     if (status < 0) {
         close_connection(req->data);
     }
@@ -66,8 +63,7 @@ static void on_written(uv_write_t *req, int status)
 }
 
 // The socket's buffer is full: libuv queues what is left, from the middle of an answer if need be.
-static int write_rest(struct connection *conn, size_t skip, unsigned count)
-{
+static int write_rest(struct connection *conn, size_t skip, unsigned count) {
     uv_buf_t bufs[ANSWERS_MAX];
     unsigned n = 0;
     for (unsigned i = (unsigned)(skip / answer_bytes); i < count; i++) {
@@ -86,8 +82,7 @@ static int write_rest(struct connection *conn, size_t skip, unsigned count)
     return rc;
 }
 
-static int write_answers(struct connection *conn, unsigned count)
-{
+static int write_answers(struct connection *conn, unsigned count) {
     uv_buf_t bufs[ANSWERS_MAX];
     for (unsigned i = 0; i < count; i++) {
         bufs[i] = uv_buf_init(answer, (unsigned)answer_bytes);
@@ -100,8 +95,7 @@ static int write_answers(struct connection *conn, unsigned count)
     return done == count * answer_bytes ? 0 : write_rest(conn, done, count);
 }
 
-static int flush_answers(struct connection *conn)
-{
+static int flush_answers(struct connection *conn) {
     while (conn->answers_due > 0) {
         unsigned count = conn->answers_due < ANSWERS_MAX ? conn->answers_due : ANSWERS_MAX;
         conn->answers_due -= count;
@@ -113,15 +107,13 @@ static int flush_answers(struct connection *conn)
     return 0;
 }
 
-static int on_message_begin(llhttp_t *parser)
-{
+static int on_message_begin(llhttp_t *parser) {
     struct connection *conn = parser->data;
     conn->body_bytes = 0;
     return 0;
 }
 
-static int on_body(llhttp_t *parser, const char *at, size_t length)
-{
+static int on_body(llhttp_t *parser, const char *at, size_t length) {
     struct connection *conn = parser->data;
     if (length > BODY_BYTES_MAX - conn->body_bytes) {
         return -1;
@@ -131,23 +123,20 @@ static int on_body(llhttp_t *parser, const char *at, size_t length)
     return 0;
 }
 
-static int on_message_complete(llhttp_t *parser)
-{
+static int on_message_complete(llhttp_t *parser) {
     struct connection *conn = parser->data;
     conn->answers_due++;
     conn->last = !llhttp_should_keep_alive(parser);
     return 0;
 }
 
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
     (void)handle;
     (void)suggested;
     *buf = uv_buf_init(read_buffer, sizeof read_buffer);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
-{
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
     struct connection *conn = stream->data;
     if (nread == 0) {
         return;
@@ -163,8 +152,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
     }
 }
 
-static void on_connection(uv_stream_t *listener, int status)
-{
+static void on_connection(uv_stream_t *listener, int status) {
     if (status < 0) {
         return; // out of descriptors: the client is refused, the server stays
     }
@@ -182,17 +170,16 @@ static void on_connection(uv_stream_t *listener, int status)
     uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
 }
 
-static void make_answer(void)
-{
-    int n = snprintf(answer, sizeof answer,
-                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                     sizeof answer_body - 1, answer_body);
+static void make_answer(void) {
+    int n = snprintf(
+        answer, sizeof answer,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+        sizeof answer_body - 1, answer_body);
     must(n > 0 && (size_t)n < sizeof answer ? 0 : UV_ENOBUFS, "answer");
     answer_bytes = (size_t)n;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     long port = argc == 2 ? strtol(argv[1], NULL, 10) : 0;
     if (port <= 0 || port > 65535) {
         fprintf(stderr, "usage: bare_libuv PORT\n");

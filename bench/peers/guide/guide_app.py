@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peer (e): the Python stack pacer takes over, as its guide describes it.
 
-FastAPI with pydantic models for the request and the decision contract; a feature cache in Redis (SHA-256 over the
-features as JSON with sorted keys, GET, and SETEX on a miss); ONNX Runtime in the request, one intra-op thread.
-Left out, each in this peer's favour: the micro-batcher's 5 ms window, the SLO monitor and OpenTelemetry.
+FastAPI with pydantic models for the request and the decision contract; a feature cache in Redis
+(SHA-256 over the features as JSON with sorted keys, GET, and SETEX on a miss); ONNX Runtime in the
+request, one intra-op thread. Left out, each in this peer's favour: the micro-batcher's 5 ms
+window, the SLO monitor and OpenTelemetry.
 
 Environment: BENCH_MODEL (path of mlp.onnx), REDIS_URL.
 """
+
 import hashlib
 import json
 import os
@@ -60,8 +62,13 @@ class FeatureCache:
     def __init__(self, url: str):
         self.redis = redis.Redis.from_url(url)
 
-    def cached_predict(self, model: str, features: dict[str, float],
-                       infer_fn: Callable[[dict[str, float]], dict], ttl: int) -> dict:
+    def cached_predict(
+        self,
+        model: str,
+        features: dict[str, float],
+        infer_fn: Callable[[dict[str, float]], dict],
+        ttl: int,
+    ) -> dict:
         digest = hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()
         key = f"features:{model}:{digest}"
         stored = self.redis.get(key)
@@ -97,5 +104,8 @@ async def infer(request: InferRequest) -> Contract:
         raise HTTPException(400, f"shape {tensor.shape}: expected [1, {FEATURES}]")
     features = {f"f{i}": value for i, value in enumerate(tensor.data)}
     result = cache.cached_predict("mlp", features, predict, TTL_S)
-    return Contract(**result, reason={"summary": f"the model favours {result['action']}"},
-                    limits={"max_amount": 250.0})
+    return Contract(
+        **result,
+        reason={"summary": f"the model favours {result['action']}"},
+        limits={"max_amount": 250.0},
+    )

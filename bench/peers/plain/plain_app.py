@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peer (d): a plain FastAPI endpoint: the JSON body parsed, a constant answered. No model, no contract."""
+"""Peer (d): a plain FastAPI endpoint: JSON body parsed, a constant answered, no model."""
+
 from fastapi import FastAPI, HTTPException
 
 ANSWER = {
     "model_name": "mlp",
     "model_version": "1",
-    "outputs": [{
-        "name": "probabilities", "datatype": "FP32", "shape": [1, 3],
-        "data": [0.2870955, 0.2180462, 0.4948584],
-    }],
+    "outputs": [
+        {
+            "name": "probabilities",
+            "datatype": "FP32",
+            "shape": [1, 3],
+            "data": [0.2870955, 0.2180462, 0.4948584],
+        }
+    ],
 }
 
 app = FastAPI()

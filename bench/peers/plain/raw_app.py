@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peer (d) with FastAPI's own work bypassed: the raw request in, a ready response object out, nothing encoded by it."""
+"""Peer (d) with FastAPI's own work bypassed: raw request in, ready response object out."""
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from plain_app import ANSWER
