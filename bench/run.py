@@ -293,9 +293,9 @@ def command_line():
             skip = False
         elif option in ("--build", "--pacer", "--bare-libuv", "--model"):
             skip = "=" not in argument
-        elif argument != "--json":
+        elif argument not in ("--json", "--write-docs"):
             keep.append(argument)
-    return " ".join(["bench/run.py", *map(shlex.quote, keep)])
+    return "make bench" + (f" BENCH_ARGS={shlex.quote(shlex.join(keep))}" if keep else "")
 
 
 if __name__ == "__main__":

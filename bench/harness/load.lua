@@ -38,5 +38,6 @@ function done(summary, latency, _)
     local line = '{"requests":%d,"duration_us":%d,"connect":%d,"read":%d,"write":%d,"status":%d,'
         .. '"timeout":%d,"p50_us":%d,"p90_us":%d,"p99_us":%d,"max_us":%d}\n'
     io.write(line:format(summary.requests, summary.duration, e.connect, e.read, e.write,
-        e.status, e.timeout, latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
+        e.status, e.timeout, latency:percentile(50), latency:percentile(90),
+        latency:percentile(99), latency.max))
 end
