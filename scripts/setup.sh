@@ -170,7 +170,7 @@ fetch_onnxruntime() {
     mkdir -p "$deps/npm" "$deps/lib"
     cd "$deps/npm"
     rm -f ./*.tgz
-    quietly npm pack --silent --ignore-scripts "$1@$2" ||
+    quietly npm pack --ignore-scripts "$1@$2" ||
         die "npm pack $1@$2: $last" "check that npm reaches its registry ('npm ping'), then run the command again"
     want=$(printf '%s' "${3#sha512-}" | base64 -d | od -An -v -tx1 | tr -d ' \n')
     printf '%s  %s\n' "$want" "$1-$2.tgz" | sha512sum --check --status - ||
