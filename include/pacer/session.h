@@ -55,7 +55,8 @@ PACER_API int pacer_session_get(const char *path, const struct pacer_session_opt
 // Gives a reference back; the model is freed with the last one. NULL is fine. Any thread.
 PACER_API void pacer_session_put(struct pacer_session *session);
 
-// What the model declares; borrowed, valid as long as the reference. Any thread.
+// What the model declares; borrowed, valid as long as the reference. Inputs that have a default in the model are not
+// listed, but may be given to a run. Any thread.
 PACER_API const struct pacer_tensor_info *pacer_session_inputs(const struct pacer_session *session,
                                                                size_t *n);
 PACER_API const struct pacer_tensor_info *pacer_session_outputs(const struct pacer_session *session,

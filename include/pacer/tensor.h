@@ -54,7 +54,8 @@ struct pacer_tensor {
     const void *data;
 };
 
-// What a model declares of an input or output; a dimension of -1 is dynamic.
+// What a model declares of an input or output; a dimension of -1 is dynamic. A `shape` of NULL (with rank 0) means that
+// not even the rank is declared: any shape will do.
 struct pacer_tensor_info {
     const char *name;
     enum pacer_dtype dtype;

@@ -24,8 +24,18 @@ bool pcr_session_metadata_at(const struct pacer_session *session, size_t index, 
 // Bytes of the model file, and whether it is the quantized variant that runs.
 size_t pcr_session_file_bytes(const struct pacer_session *session);
 bool pcr_session_is_quantized(const struct pacer_session *session);
+// Inputs that need not be given because the model has a default for them; all are listed in *n. Borrowed.
+const struct pacer_tensor_info *pcr_session_optional_inputs(const struct pacer_session *session, size_t *n);
+// The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known, because the warm-up
+// was skipped or made-up inputs do not suit the model.
+uint64_t pcr_session_run_ns(const struct pacer_session *session);
+// The elements of all inputs in that measurement; the unit in which the size of another run can be told.
+size_t pcr_session_warm_up_elements(const struct pacer_session *session);
 // ONNX Runtime's version, "1.30.0".
 const char *pcr_infer_runtime_version(void);
+// Where ONNX Runtime's own warnings go; NULL (the default) drops them. They come on any thread.
+typedef void (*pcr_infer_log_cb)(enum pcr_log_level level, const char *message);
+void pcr_infer_log_to(pcr_infer_log_cb cb);
 
 // --- the model repository -----------------------------------------------------------------------------------
 // models_dir/NAME.onnx, or models_dir/NAME/VERSION/model.onnx with an optional NAME/config.pbtxt.

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/ort_priv.h"
+
+#include "infer/infer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+static struct pcr_ort ort;
+static struct pacer_error ort_error;
+static pthread_once_t ort_once = PTHREAD_ONCE_INIT;
+static _Atomic(pcr_infer_log_cb) log_cb;
+
+void pcr_infer_log_to(pcr_infer_log_cb cb) {
+    atomic_store(&log_cb, cb);
+}
+
+static void ORT_API_CALL on_log(void *ctx, OrtLoggingLevel severity, const char *category,
+                                const char *logid, const char *location, const char *message) {
+    (void)ctx, (void)category, (void)logid, (void)location;
+    pcr_infer_log_cb cb = atomic_load(&log_cb);
+    if (cb)
+        cb(severity >= ORT_LOGGING_LEVEL_ERROR ? PCR_LOG_ERROR : PCR_LOG_WARN, message);
+}
+
+int pcr_ort_fail(struct pacer_error *err, int code, OrtStatus *status, const char *what) {
+    pcr_err(err, code, "session", "%s: %s", what, ort.api->GetErrorMessage(status));
+    ort.api->ReleaseStatus(status);
+    return code;
+}
+
+static void make_env(void) {
+    const OrtApiBase *base = OrtGetApiBase();
+    ort.api = base->GetApi(ORT_API_VERSION);
+    if (!ort.api) {
+        pcr_err(&ort_error, PACER_EUNSUPPORTED, "session",
+                "the ONNX Runtime library that was found is version %s, older than the 1.%d this "
+                "program was built for; install libonnxruntime 1.%d or newer",
+                base->GetVersionString(), ORT_API_VERSION, ORT_API_VERSION);
+        return;
+    }
+    OrtEnv *env = NULL;
+    OrtStatus *status = ort.api->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOGGING_LEVEL_WARNING,
+                                                           "pacer", &env);
+    if (!status)
+        status = ort.api->DisableTelemetryEvents(env);
+    if (!status)
+        status = ort.api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &ort.cpu);
+    if (!status)
+        status = ort.api->GetAllocatorWithDefaultOptions(&ort.allocator);
+    if (status) {
+        pcr_ort_fail(&ort_error, PACER_EINTERNAL, status, "ONNX Runtime does not start");
+        return;
+    }
+    ort.env = env;
+}
+
+const struct pcr_ort *pcr_ort_get(struct pacer_error *err) {
+    pthread_once(&ort_once, make_env);
+    if (ort.env)
+        return &ort;
+    if (err)
+        *err = ort_error;
+    return NULL;
+}
+
+const struct pcr_ort *pcr_ort(void) {
+    PCR_ASSERT(ort.env != NULL);
+    return &ort;
+}
+
+const char *pcr_infer_runtime_version(void) {
+    return OrtGetApiBase()->GetVersionString();
+}
+
+struct ort_type {
+    ONNXTensorElementDataType type;
+    enum pacer_dtype dtype;
+    const char *name; // where pacer has none
+};
+
+static const struct ort_type types[] = {
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, PACER_FP32, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, PACER_UINT8, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, PACER_INT8, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16, PACER_UINT16, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16, PACER_INT16, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, PACER_INT32, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, PACER_INT64, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, PACER_BYTES, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, PACER_BOOL, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, PACER_FP16, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE, PACER_FP64, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32, PACER_UINT32, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64, PACER_UINT64, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, PACER_BF16, NULL},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX64, PACER_DTYPE_INVALID, "COMPLEX64"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX128, PACER_DTYPE_INVALID, "COMPLEX128"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FN, PACER_DTYPE_INVALID, "FLOAT8E4M3FN"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E4M3FNUZ, PACER_DTYPE_INVALID, "FLOAT8E4M3FNUZ"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2, PACER_DTYPE_INVALID, "FLOAT8E5M2"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT8E5M2FNUZ, PACER_DTYPE_INVALID, "FLOAT8E5M2FNUZ"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT4, PACER_DTYPE_INVALID, "UINT4"},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT4, PACER_DTYPE_INVALID, "INT4"},
+};
+
+enum pacer_dtype pcr_ort_dtype(ONNXTensorElementDataType type) {
+    for (size_t i = 0; i < PCR_COUNT_OF(types); i++)
+        if (types[i].type == type)
+            return types[i].dtype;
+    return PACER_DTYPE_INVALID;
+}
+
+ONNXTensorElementDataType pcr_ort_type(enum pacer_dtype dtype) {
+    for (size_t i = 0; i < PCR_COUNT_OF(types); i++)
+        if (types[i].dtype == dtype && dtype != PACER_DTYPE_INVALID)
+            return types[i].type;
+    return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
+
+const char *pcr_ort_type_name(ONNXTensorElementDataType type) {
+    for (size_t i = 0; i < PCR_COUNT_OF(types); i++)
+        if (types[i].type == type)
+            return types[i].name ? types[i].name : pacer_dtype_name(types[i].dtype);
+    return "of an unknown kind";
+}
