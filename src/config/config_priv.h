@@ -12,8 +12,7 @@
 #define PCR_CONFIG_NODES_MAX 65536
 #define PCR_CONFIG_VALUE_BYTES_MAX 65536 // after substitution
 
-// --- faults
-// ---------------------------------------------------------------------------------------------------
+// --- faults ------------------------------------------------------------------------------------
 struct pcr_config_ctx {
     struct pcr_config *config;
     struct pcr_config_faults *faults;
@@ -36,8 +35,16 @@ struct pcr_str pcr_config_excerpt(struct pcr_str text);
     (int)pcr_config_excerpt(text).len, (text).ptr, \
         pcr_config_excerpt(text).len < (text).len ? "…" : ""
 
-// --- YAML
-// -----------------------------------------------------------------------------------------------------
+// Where a configuration comes from. With `text` no file is read; `path` then is only its name.
+struct pcr_config_source {
+    const char *path;
+    struct pcr_str text;
+};
+int pcr_config_load_source(const struct pcr_config_source *source,
+                           const struct pcr_config_override *overrides, size_t n_overrides,
+                           struct pcr_config **out, struct pcr_config_faults *faults);
+
+// --- YAML --------------------------------------------------------------------------------------
 enum pcr_yaml_kind { PCR_YAML_SCALAR, PCR_YAML_SEQUENCE, PCR_YAML_MAPPING };
 
 struct pcr_yaml_node {
@@ -60,8 +67,7 @@ bool pcr_yaml_is_null(const struct pcr_yaml_node *node);
 // "a list", "a map", "nothing", "text": for messages.
 const char *pcr_yaml_describe(const struct pcr_yaml_node *node);
 
-// --- values
-// ---------------------------------------------------------------------------------------------------
+// --- values ------------------------------------------------------------------------------------
 // Sets the field of a row to its default; a default that does not parse is a bug.
 void pcr_option_set_default(struct pcr_config_ctx *ctx, const struct pcr_option *option,
                             void *base);
@@ -75,8 +81,7 @@ bool pcr_yaml_text(struct pcr_config_ctx *ctx, const char *where, const struct p
 bool pcr_yaml_number(struct pcr_config_ctx *ctx, const char *where,
                      const struct pcr_yaml_node *node, double *out);
 
-// --- structures
-// -----------------------------------------------------------------------------------------------
+// --- structures --------------------------------------------------------------------------------
 // One mapping against the rows of a table; `section` "" or "http": only rows of that section count.
 struct pcr_config_mapping {
     const struct pcr_option *options;

@@ -19,8 +19,7 @@
 
 #define NAMES_MAX 64
 
-// --- mappings
-// ------------------------------------------------------------------------------------------------
+// --- mappings ----------------------------------------------------------------------------------
 bool pcr_config_expect(struct pcr_config_ctx *ctx, const char *where,
                        const struct pcr_yaml_node *node, enum pcr_yaml_kind kind, size_t n_max) {
     if (node->faulty)
@@ -207,8 +206,7 @@ void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_mappin
     report_missing(ctx, mapping, node);
 }
 
-// --- file and command line
-// -----------------------------------------------------------------------------------
+// --- file and command line ---------------------------------------------------------------------
 static void load_defaults(struct pcr_config_ctx *ctx) {
     struct pcr_config_mapping all = {.section = "", .where = "", .base = ctx->config};
     all.options = pcr_options(PCR_OPTIONS_CONFIG, &all.n_options);
@@ -217,22 +215,12 @@ static void load_defaults(struct pcr_config_ctx *ctx) {
             pcr_option_set_default(ctx, &all.options[i], ctx->config);
 }
 
-// 0, or the code that loading ends with.
-static int load_file(struct pcr_config_ctx *ctx, const char *path) {
-    struct pcr_buf text;
-    struct pacer_error err;
-    pcr_buf_init(&text, PCR_CONFIG_FILE_BYTES_MAX);
-    int rc = pcr_file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, &text, &err);
-    if (rc < 0) {
-        pcr_config_fault(ctx, 0, 0, "%s", err.message);
-        pcr_buf_fini(&text);
-        return rc == PACER_ELIMIT ? PACER_EINVAL : rc;
-    }
+static void load_text(struct pcr_config_ctx *ctx, struct pcr_str text) {
     struct pcr_arena scratch;
     pcr_arena_init(&scratch, PCR_CONFIG_ARENA_BYTES_MAX);
     ctx->scratch = &scratch;
     struct pcr_yaml_node *root;
-    bool ok = pcr_yaml_parse(ctx, pcr_buf_view(&text), &root);
+    bool ok = pcr_yaml_parse(ctx, text, &root);
     if (ok && root && !pcr_yaml_is_null(root)) {
         struct pcr_config_mapping top = {.section = "", .where = "", .base = ctx->config};
         top.options = pcr_options(PCR_OPTIONS_CONFIG, &top.n_options);
@@ -240,8 +228,15 @@ static int load_file(struct pcr_config_ctx *ctx, const char *path) {
     }
     ctx->scratch = NULL;
     pcr_arena_fini(&scratch);
-    pcr_buf_fini(&text);
-    return 0;
+}
+
+// 0, or the code that loading ends with.
+static int read_file(struct pcr_config_ctx *ctx, const char *path, struct pcr_buf *text) {
+    struct pacer_error err;
+    int rc = pcr_file_read(strcmp(path, "-") == 0 ? "/dev/stdin" : path, text, &err);
+    if (rc < 0)
+        pcr_config_fault(ctx, 0, 0, "%s", err.message);
+    return rc == PACER_ELIMIT ? PACER_EINVAL : rc;
 }
 
 static const struct pcr_option *find_by_full_key(const char *key) {
@@ -313,21 +308,26 @@ static const char *directory_of(struct pcr_config_ctx *ctx, const char *path) {
     return dir ? dir : "";
 }
 
-static int load_all(struct pcr_config_ctx *ctx, const char *path,
+static int load_all(struct pcr_config_ctx *ctx, const struct pcr_config_source *source,
                     const struct pcr_config_override *overrides, size_t n_overrides) {
     int rc = 0;
+    struct pcr_buf text;
+    pcr_buf_init(&text, PCR_CONFIG_FILE_BYTES_MAX);
     load_defaults(ctx);
-    if (path) {
-        ctx->config->file = pcr_config_text(ctx, "%s", path);
-        ctx->dir = directory_of(ctx, path);
-        rc = load_file(ctx, path);
+    if (source->path) {
+        ctx->config->file = pcr_config_text(ctx, "%s", source->path);
+        ctx->dir = directory_of(ctx, source->path);
+        if (!source->text.ptr)
+            rc = read_file(ctx, source->path, &text);
+        if (rc == 0)
+            load_text(ctx, source->text.ptr ? source->text : pcr_buf_view(&text));
     }
+    pcr_buf_fini(&text);
     for (size_t i = 0; i < n_overrides; i++)
         apply_override(ctx, &overrides[i]);
     if (ctx->no_memory) {
         pcr_config_fault(ctx, 0, 0,
-                         "needs more memory than there is, or than a configuration may "
-                         "take");
+                         "needs more memory than there is, or than a configuration may take");
         return PACER_ENOMEM;
     }
     if (rc < 0)
@@ -335,8 +335,10 @@ static int load_all(struct pcr_config_ctx *ctx, const char *path,
     return ctx->faults->n + ctx->faults->dropped > 0 ? PACER_EINVAL : 0;
 }
 
-int pcr_config_load(const char *path, const struct pcr_config_override *overrides,
-                    size_t n_overrides, struct pcr_config **out, struct pcr_config_faults *faults) {
+int pcr_config_load_source(const struct pcr_config_source *source,
+                           const struct pcr_config_override *overrides, size_t n_overrides,
+                           struct pcr_config **out, struct pcr_config_faults *faults) {
+    const char *path = source->path;
     *out = NULL;
     struct pcr_config_ctx ctx = {
         .faults = faults,
@@ -351,7 +353,7 @@ int pcr_config_load(const char *path, const struct pcr_config_override *override
         return PACER_ENOMEM;
     }
     pcr_arena_init(&ctx.config->arena, PCR_CONFIG_ARENA_BYTES_MAX);
-    int rc = load_all(&ctx, path, overrides, n_overrides);
+    int rc = load_all(&ctx, source, overrides, n_overrides);
     if (rc < 0) {
         pcr_config_faults_sort(faults);
         pcr_config_destroy(ctx.config);
@@ -359,6 +361,12 @@ int pcr_config_load(const char *path, const struct pcr_config_override *override
     }
     *out = ctx.config;
     return 0;
+}
+
+int pcr_config_load(const char *path, const struct pcr_config_override *overrides,
+                    size_t n_overrides, struct pcr_config **out, struct pcr_config_faults *faults) {
+    struct pcr_config_source source = {.path = path};
+    return pcr_config_load_source(&source, overrides, n_overrides, out, faults);
 }
 
 void pcr_config_destroy(struct pcr_config *config) {

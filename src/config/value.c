@@ -23,8 +23,7 @@ static const char *option_expected(const struct pcr_option *option) {
     return pcr_option_type_text(option->type);
 }
 
-// --- substitution
-// --------------------------------------------------------------------------------------------
+// --- substitution ------------------------------------------------------------------------------
 static bool is_name(struct pcr_str name) {
     for (size_t i = 0; i < name.len; i++) {
         char c = name.ptr[i];
@@ -121,8 +120,7 @@ static bool substitute(struct pcr_config_ctx *ctx, const char *where,
     return text != NULL;
 }
 
-// --- scalars
-// -------------------------------------------------------------------------------------------------
+// --- scalars -----------------------------------------------------------------------------------
 // The text of a scalar, possibly empty if it was quoted; `expected` goes into the message.
 static bool scalar_text(struct pcr_config_ctx *ctx, const char *where,
                         const struct pcr_yaml_node *node, const char *expected,
@@ -135,9 +133,8 @@ static bool scalar_text(struct pcr_config_ctx *ctx, const char *where,
         return false;
     }
     if (pcr_yaml_is_null(node) && !ctx->flag) {
-        pcr_config_fault(ctx, node->line, node->column,
-                         "%s has no value; expected %s. To have the default leave the line out",
-                         where, expected);
+        pcr_config_fault(ctx, node->line, node->column, "%s has no value; expected %s", where,
+                         expected);
         return false;
     }
     if (ctx->flag || !memchr(node->text.ptr, '$', node->text.len)) {
@@ -285,8 +282,7 @@ static bool address_ok(struct pcr_str text) {
     return !memchr(host.ptr, ':', host.len) && !memchr(host.ptr, ' ', host.len);
 }
 
-// --- fields
-// --------------------------------------------------------------------------------------------------
+// --- fields ------------------------------------------------------------------------------------
 static void *field_of(void *base, size_t offset) {
     return (char *)base + offset;
 }
