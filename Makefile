@@ -64,7 +64,7 @@ docs: all ## regenerate what is made from the option table
 	@sh scripts/docs.sh
 
 clean: ## remove what was built, keep what was fetched
-	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} +; fi
+	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name deps ! -name bench -exec rm -rf {} +; fi
 
 distclean: ## remove what was built and what was fetched
 	@rm -rf build
