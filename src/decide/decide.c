@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// One decision from its request to its answer, on the request's loop.
+#include "decide/decide_priv.h"
+
+struct state {
+    const struct pcr_decide_plan *plan;
+    struct pcr_decide_request request;
+    struct pcr_decide_batch batch;
+};
+
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static void finish(struct pcr_decide_call *call, int status, struct pcr_str answer) {
+    call->status = status;
+    call->answer = answer;
+    call->done(call);
+}
+
+static void fail(struct pcr_decide_call *call, int status, const char *message) {
+    count(&call->decision->counters.failures);
+    finish(call, status, pcr_decide_error_write(call->arena, message, NULL));
+}
+
+static void out_of_memory(struct pcr_decide_call *call) {
+    fail(call, 503, "no memory left for this request");
+}
+
+// A server that is full or late may be asked again; one whose model fails may not.
+static int status_of(int code) {
+    switch (code) {
+    case PACER_EBUSY:
+    case PACER_ETIMEDOUT:
+    case PACER_ECANCELED:
+    case PACER_ENOMEM:
+    case PACER_ENOTFOUND:
+        return 503;
+    default:
+        return 500;
+    }
+}
+
+static void refuse(struct pcr_decide_call *call, const struct pcr_decide_bads *bads) {
+    struct pcr_str answer = pcr_decide_bads_write(bads);
+    if (!answer.ptr) {
+        out_of_memory(call);
+        return;
+    }
+    count(&call->decision->counters.bad_requests);
+    finish(call, bads->malformed ? 400 : 422, answer);
+}
+
+static void broke_contract(struct pcr_decide_call *call, const char *pointer,
+                           const struct pacer_error *err) {
+    const struct pcr_decision *decision = call->decision;
+    count(&call->decision->counters.contract_violations);
+    pcr_log(PCR_LOG_ERROR, "decide", "%s: an answer would have broken the contract %s: %s",
+            decision->path, decision->contract_file, err->message);
+    char message[sizeof err->message + 64];
+    snprintf(message, sizeof message, "the answer would have broken its contract: %s",
+             err->message);
+    finish(call, 500, pcr_decide_error_write(call->arena, message, pointer ? pointer : ""));
+}
+
+static void answer(struct pcr_decide_call *call, const struct pacer_tensor *output) {
+    struct pcr_decision *decision = call->decision;
+    struct state *state = call->state;
+    struct pcr_decide_verdict verdict = {
+        .id = call->id, .request = &state->request, .plan = state->plan};
+    struct pacer_error err = {0};
+    int rc = pcr_decide_judge(decision, &state->batch, output, call->arena, &verdict, &err);
+    if (rc < 0) {
+        pcr_log(PCR_LOG_ERROR, "decide", "%s: %s", decision->path, err.message);
+        fail(call, status_of(rc), err.message);
+        return;
+    }
+    struct pcr_str text = pcr_decide_answer_write(decision, &verdict, call->arena);
+    if (!text.ptr) {
+        out_of_memory(call);
+        return;
+    }
+    const char *pointer = NULL;
+    rc = pcr_decide_answer_check(decision, text, call->arena, &pointer, &err);
+    if (rc == PACER_ENOMEM) {
+        out_of_memory(call);
+    } else if (rc < 0) {
+        broke_contract(call, pointer, &err);
+    } else {
+        count(&decision->counters.answered);
+        if (verdict.fallback)
+            count(&decision->counters.fallbacks);
+        finish(call, 200, text);
+    }
+}
+
+static void on_inferred(struct pcr_infer_call *infer) {
+    struct pcr_decide_call *call = infer->user;
+    pcr_model_unref(infer->model);
+    infer->model = NULL;
+    if (infer->status < 0) {
+        pcr_log(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path, infer->error.message);
+        fail(call, status_of(infer->status), infer->error.message);
+        return;
+    }
+    PCR_ASSERT(infer->n_outputs == 1);
+    answer(call, &infer->outputs[0]);
+}
+
+// Gives `model` to the call, or returns false after it has answered; the reference stays the caller's then.
+static bool prepare(struct pcr_decide_call *call, struct pcr_model *model) {
+    struct pcr_decision *decision = call->decision;
+    struct state *state = pcr_arena_calloc(call->arena, 1, sizeof *state);
+    call->state = state;
+    if (state)
+        state->plan = pcr_decide_plan_of(decision, model, call->arena);
+    if (!state || !state->plan) {
+        out_of_memory(call);
+        return false;
+    }
+    if (state->plan->unfit) {
+        fail(call, 503, state->plan->unfit);
+        return false;
+    }
+    struct pcr_decide_bads bads = {.arena = call->arena};
+    if (!pcr_decide_request_read(decision, state->plan, call->body, &state->request, &bads)) {
+        refuse(call, &bads);
+        return false;
+    }
+    if (!pcr_decide_batch_make(decision, state->plan, &state->request, call->arena,
+                               &state->batch)) {
+        out_of_memory(call);
+        return false;
+    }
+    return true;
+}
+
+void pcr_decide(struct pcr_decide_call *call) {
+    struct pcr_decision *decision = call->decision;
+    struct pacer_error err = {0};
+    struct pcr_model *model = pcr_repository_get(call->repository, pcr_str(decision->model),
+                                                 pcr_str(decision->model_version), &err);
+    if (!model) {
+        fail(call, 503, err.message);
+        return;
+    }
+    if (!prepare(call, model)) {
+        pcr_model_unref(model);
+        return;
+    }
+    struct state *state = call->state;
+    call->infer = (struct pcr_infer_call){
+        .model = model,
+        .run = state->batch.run,
+        .arena = call->arena,
+        .loop = call->loop,
+        .done = on_inferred,
+        .user = call,
+        .deadline_ns = call->deadline_ns,
+    };
+    pcr_engine_submit(call->engine, &call->infer);
+}
