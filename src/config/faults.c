@@ -24,7 +24,8 @@ static void make_printable(char *text) {
             *text = '?';
 }
 
-static char *make_message(struct pcr_config_ctx *ctx, const char *format, va_list args) {
+__attribute__((format(printf, 2, 0))) static char *make_message(struct pcr_config_ctx *ctx,
+                                                                const char *format, va_list args) {
     char text[MESSAGE_BYTES_MAX];
     vsnprintf(text, sizeof text, format, args);
     make_printable(text);
