@@ -61,11 +61,17 @@ struct pcr_model {
     struct pacer_session *session;
     int max_batch_size;    // 0: the model does not batch in the v2 sense (first dimension not dynamic)
     bool dynamic_batching; // config.pbtxt says so
-    uint64_t run_ns;       // measured cost of one row, after warm-up
+    uint64_t run_ns;       // measured cost of one row, after warm-up; UINT64_MAX: not known
+    bool max_batch_size_is_set; // by the configuration or config.pbtxt: larger batches are refused
 };
 void pcr_model_ref(struct pcr_model *model);
 void pcr_model_unref(struct pcr_model *model); // NULL is fine
 void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out);
+// Adds to the statistics: the engine counts runs and queueing, the server what it costs to read and write requests.
+// `last_inference_ms` replaces, 0 leaves it. Any thread.
+void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
+// pcr_session_check with the model's name, and its batch size where that was set.
+int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run, struct pacer_error *err);
 
 struct pcr_repository;
 struct pcr_repository_options {

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: where a run happens. A cheap one at once on the caller's loop, since handing it to another thread and
+// back costs more than running it; all others on a worker, so that a loop is never held up.
+#include "infer/repository_priv.h"
+
+#include <stdlib.h>
+
+// Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three times that the worker wins.
+#define INLINE_NS (50 * PCR_NS_PER_US)
+// A further row costs less than the first one; the guess until cost models are measured per batch size.
+#define ROW_SHARE 8
+
+struct pcr_engine {
+    struct pcr_pool *pool;
+};
+
+int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
+                      struct pacer_error *err) {
+    struct pcr_engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return pcr_err(err, PACER_ENOMEM, "engine", "out of memory");
+    int code = pcr_pool_create(workers, queue_max, &engine->pool, err);
+    if (code < 0)
+        free(engine);
+    else
+        *out = engine;
+    return code;
+}
+
+void pcr_engine_destroy(struct pcr_engine *engine) {
+    if (!engine)
+        return;
+    pcr_pool_destroy(engine->pool);
+    free(engine);
+}
+
+// What the run will cost, guessed from the warm-up's cost and size.
+static bool is_cheap(const struct pcr_infer_call *call) {
+    uint64_t run_ns = call->model->run_ns;
+    if (run_ns >= INLINE_NS)
+        return false;
+    size_t elements = 0;
+    size_t least = pcr_session_warm_up_elements(call->model->session);
+    for (size_t i = 0; i < call->run.n_inputs; i++) {
+        size_t count;
+        const struct pacer_tensor *input = &call->run.inputs[i];
+        if (pacer_shape_count(input->shape, input->rank, &count) < 0 || count > UINT32_MAX)
+            return false; // the check will refuse it, or it is large
+        elements += count;
+    }
+    uint64_t rows = elements / (least ? least : 1);
+    return run_ns + run_ns * rows / ROW_SHARE < INLINE_NS;
+}
+
+static uint64_t rows_of(const struct pcr_infer_call *call) {
+    const struct pacer_run *run = &call->run;
+    bool batched = call->model->max_batch_size > 0 && run->n_inputs > 0 && run->inputs[0].rank > 0;
+    return batched ? (uint64_t)run->inputs[0].shape[0] : 1;
+}
+
+static void count(const struct pcr_infer_call *call, uint64_t end_ns) {
+    struct pcr_model_stats more = {0};
+    uint64_t total_ns = end_ns - call->submitted_ns;
+    more.queue_count = 1;
+    more.queue_ns = call->queue_ns;
+    if (call->status < 0) {
+        more.fail_count = 1;
+        more.fail_ns = total_ns;
+    } else {
+        more.success_count = 1;
+        more.success_ns = total_ns;
+        more.inference_count = rows_of(call);
+        more.execution_count = 1;
+        more.infer_count = 1;
+        more.infer_ns = call->infer_ns;
+        more.last_inference_ms = pcr_clock_real_ns() / PCR_NS_PER_MS;
+    }
+    pcr_model_count(call->model, &more);
+}
+
+static void execute(struct pcr_infer_call *call, uint64_t start_ns) {
+    call->queue_ns = start_ns - call->submitted_ns;
+    uint64_t end_ns = start_ns;
+    if (call->deadline_ns && start_ns >= call->deadline_ns) {
+        call->status = pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
+                               "the request's time was up after %llu ms in the queue; it was not computed",
+                               (unsigned long long)(call->queue_ns / PCR_NS_PER_MS));
+    } else {
+        call->status = pcr_session_run(call->model->session, &call->run, call->arena, &call->outputs,
+                                       &call->n_outputs, &call->error);
+        end_ns = pcr_clock_mono_ns();
+        call->infer_ns = end_ns - start_ns;
+    }
+    count(call, end_ns);
+}
+
+static void on_worker(struct pcr_job *job) {
+    execute(PCR_CONTAINER_OF(job, struct pcr_infer_call, job), pcr_clock_mono_ns());
+}
+
+static void on_loop(struct pcr_job *job) {
+    struct pcr_infer_call *call = PCR_CONTAINER_OF(job, struct pcr_infer_call, job);
+    call->done(call);
+}
+
+void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
+    call->submitted_ns = pcr_clock_mono_ns();
+    call->status = 0;
+    call->outputs = NULL;
+    call->n_outputs = 0;
+    call->queue_ns = 0;
+    call->infer_ns = 0;
+    if (is_cheap(call)) {
+        execute(call, call->submitted_ns);
+        call->done(call);
+        return;
+    }
+    call->job = (struct pcr_job){.loop = call->loop, .run = on_worker, .done = on_loop};
+    int code = pcr_pool_submit(engine->pool, &call->job);
+    if (code == 0)
+        return;
+    call->status = pcr_err(&call->error, code, "engine",
+                           "model '%s' is busy: the queue of the workers is full; try again later",
+                           call->model->name);
+    count(call, call->submitted_ns);
+    call->done(call);
+}
