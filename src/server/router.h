@@ -46,8 +46,8 @@ void pcr_router_destroy(struct pcr_router *router); // NULL is fine
 const struct pcr_route *pcr_router_routes(const struct pcr_router *router, size_t *n);
 
 enum pcr_route_result { PCR_ROUTE_FOUND, PCR_ROUTE_NO_PATH, PCR_ROUTE_NO_METHOD };
-// HEAD finds the route of GET. With PCR_ROUTE_NO_METHOD *allow is the ready Allow value of the path ("GET, HEAD, OPTIONS"),
-// borrowed from the router; a fixed segment wins over a parameter, and no path is looked up twice.
+// HEAD finds the route of GET. Where the path is known, *allow is its ready Allow value ("GET, HEAD, OPTIONS"), borrowed
+// from the router. A fixed segment wins over a parameter; a parameter is never empty.
 enum pcr_route_result pcr_router_find(const struct pcr_router *router, enum pcr_http_method method,
                                       struct pcr_str path, struct pcr_route_match *match,
                                       const char **allow);

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every path the server knows: the v2 protocol, the documents, and one POST per decision of the configuration.
+//
+// The table below is the only list of fixed routes. The router is compiled from it and the OpenAPI document is written
+// from it, so that the document cannot promise a route that is not there. Decisions are added per
+// configuration; the router refuses one whose path is taken. The two documents are rendered once per configuration:
+// what they say cannot change while it serves.
+#include "server/v2.h"
+
+#include <stdlib.h>
+
+#define DOCUMENT_BYTES_MAX ((size_t)64 << 20)
+
+static void let_go(void *generation) {
+    pcr_generation_unref(generation);
+}
+
+// A document lives as long as its generation, which a reload may end before a slow client has it.
+static void serve_document(struct pcr_app *app, struct pcr_http_request *request, struct pcr_str document) {
+    if (!pcr_arena_on_reset(&request->arena, let_go, app->generation)) {
+        pcr_reply_error(request, 503, "out of memory");
+        return;
+    }
+    pcr_generation_ref(app->generation);
+    pcr_reply_json(request, 200, document);
+}
+
+static void serve_openapi(struct pcr_app *app, struct pcr_http_request *request,
+                          const struct pcr_route_match *match) {
+    (void)match;
+    serve_document(app, request, app->generation->openapi);
+}
+
+static void serve_contracts(struct pcr_app *app, struct pcr_http_request *request,
+                            const struct pcr_route_match *match) {
+    (void)match;
+    serve_document(app, request, app->generation->contracts);
+}
+
+#define MODEL "/v2/models/{model}"
+#define VERSION MODEL "/versions/{version}"
+
+static const struct pcr_route fixed_routes[] = {
+    {PCR_HTTP_GET, "/v2", pcr_v2_server, NULL, "Name, version and extensions of the server", "serverMetadata"},
+    {PCR_HTTP_GET, "/v2/health/live", pcr_v2_live, NULL, "Whether the process runs", "serverLive"},
+    {PCR_HTTP_GET, "/v2/health/ready", pcr_v2_ready, NULL, "Whether every model can be asked", "serverReady"},
+    {PCR_HTTP_GET, MODEL, pcr_v2_model, NULL, "Inputs and outputs of a model", "modelMetadata"},
+    {PCR_HTTP_GET, MODEL "/ready", pcr_v2_model_ready, NULL, "Whether a model can be asked", "modelReady"},
+    {PCR_HTTP_GET, MODEL "/config", pcr_v2_model_config, NULL, "Configuration of a model", "modelConfig"},
+    {PCR_HTTP_GET, MODEL "/stats", pcr_v2_stats, NULL, "Statistics of a model's versions", "modelStats"},
+    {PCR_HTTP_POST, MODEL "/infer", pcr_v2_infer, NULL, "Run a model", "modelInfer"},
+    {PCR_HTTP_GET, VERSION, pcr_v2_model, NULL, "Inputs and outputs of a version", "versionMetadata"},
+    {PCR_HTTP_GET, VERSION "/ready", pcr_v2_model_ready, NULL, "Whether a version can be asked", "versionReady"},
+    {PCR_HTTP_GET, VERSION "/config", pcr_v2_model_config, NULL, "Configuration of a version", "versionConfig"},
+    {PCR_HTTP_GET, VERSION "/stats", pcr_v2_stats, NULL, "Statistics of a version", "versionStats"},
+    {PCR_HTTP_POST, VERSION "/infer", pcr_v2_infer, NULL, "Run a version of a model", "versionInfer"},
+    {PCR_HTTP_GET, "/v2/models/stats", pcr_v2_stats, NULL, "Statistics of all models", "allStats"},
+    {PCR_HTTP_POST, "/v2/repository/index", pcr_v2_index, NULL, "The models of the repository and their states",
+     "repositoryIndex"},
+    {PCR_HTTP_POST, "/v2/repository/models/{model}/load", pcr_v2_load, NULL, "Load a model, or load it again",
+     "modelLoad"},
+    {PCR_HTTP_POST, "/v2/repository/models/{model}/unload", pcr_v2_unload, NULL, "Unload a model", "modelUnload"},
+    {PCR_HTTP_GET, "/openapi.json", serve_openapi, NULL, "This document", "openapi"},
+    {PCR_HTTP_GET, "/api/contracts", serve_contracts, NULL,
+     "The contracts of all decisions, each with an example", "contracts"},
+};
+
+// --- decisions ----------------------------------------------------------------------------------------------------
+
+struct decision_call { // in the request's arena
+    struct pcr_decide_call call;
+    struct pcr_http_request *request;
+    struct pcr_generation *generation;
+};
+
+static void decided(struct pcr_decide_call *call) {
+    struct decision_call *self = call->user;
+    static const struct pcr_http_header retry = {{"Retry-After", 11}, {"1", 1}};
+    struct pcr_http_reply reply = {
+        .status = call->status,
+        .content_type = "application/json",
+        .body = call->answer,
+        .headers = &retry,
+        .n_headers = call->status == 503 ? 1 : 0,
+    };
+    struct pcr_generation *generation = self->generation;
+    pcr_http_reply(self->request, &reply); // the arena, and self with it, may be gone now
+    pcr_generation_unref(generation);
+}
+
+// "application/json", "application/problem+json; charset=utf-8"; a body without a type is taken for JSON.
+static bool is_json_type(struct pcr_str type) {
+    struct pcr_str essence;
+    if (!type.ptr || !pcr_str_split(&type, ';', &essence))
+        return true;
+    essence = pcr_str_trim(essence);
+    if (essence.len == 0 || pcr_str_eq_nocase(essence, PCR_STR("application/json")))
+        return true;
+    struct pcr_str tail = {essence.ptr + essence.len - (essence.len < 5 ? essence.len : 5),
+                           essence.len < 5 ? essence.len : 5};
+    return pcr_str_eq_nocase(tail, PCR_STR("+json"));
+}
+
+static void decide(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+    struct pcr_str type = pcr_http_header(request, "Content-Type");
+    if (!is_json_type(type)) {
+        pcr_reply_error(request, 415, "Content-Type is '%.*s', expected application/json",
+                        (int)(type.len < 80 ? type.len : 80), type.ptr);
+        return;
+    }
+    struct decision_call *self = pcr_arena_calloc(&request->arena, 1, sizeof *self);
+    if (!self) {
+        pcr_reply_error(request, 503, "out of memory");
+        return;
+    }
+    self->request = request;
+    self->generation = app->generation;
+    pcr_generation_ref(self->generation);
+    self->call = (struct pcr_decide_call){
+        .decision = match->route->user,
+        .body = request->body,
+        .id = request->id,
+        .arena = &request->arena,
+        .loop = request->loop,
+        .engine = app->engine,
+        .repository = app->repository,
+        .done = decided,
+        .user = self,
+    };
+    pcr_decide(&self->call);
+}
+
+// --- generations ----------------------------------------------------------------------------------------------------
+
+void pcr_generation_ref(struct pcr_generation *generation) {
+    atomic_fetch_add_explicit(&generation->refs, 1, memory_order_relaxed);
+}
+
+// The release keeps every use by this thread before the decrement; the acquire lets the last one see them all.
+void pcr_generation_unref(struct pcr_generation *generation) {
+    if (!generation || atomic_fetch_sub_explicit(&generation->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pcr_router_destroy(generation->router);
+    for (size_t i = 0; i < generation->n_decisions; i++)
+        pcr_decision_destroy(generation->decisions[i]);
+    free(generation->decisions);
+    pcr_config_destroy(generation->config);
+    pcr_arena_fini(&generation->arena);
+    free(generation);
+}
+
+static int render(struct pcr_generation *generation, const char *server_name, bool openapi, struct pcr_str *out) {
+    struct pcr_buf buf;
+    struct pcr_json_writer writer;
+    pcr_buf_init(&buf, DOCUMENT_BYTES_MAX);
+    pcr_json_writer_init(&writer, &buf);
+    if (openapi)
+        pcr_openapi_write(generation, server_name, &writer);
+    else
+        pcr_contracts_write(generation, &writer);
+    char *text = buf.failed ? NULL : pcr_arena_dup(&generation->arena, pcr_buf_view(&buf));
+    *out = (struct pcr_str){text, buf.len};
+    pcr_buf_fini(&buf);
+    return text ? 0 : PACER_ENOMEM;
+}
+
+int pcr_generation_route(struct pcr_generation *generation, const char *server_name,
+                         struct pacer_error *err) {
+    size_t n_fixed = PCR_COUNT_OF(fixed_routes), n = n_fixed + generation->n_decisions;
+    struct pcr_route *routes = calloc(n, sizeof *routes);
+    if (!routes)
+        return pcr_err(err, PACER_ENOMEM, "server", "out of memory for %zu routes", n);
+    memcpy(routes, fixed_routes, sizeof fixed_routes);
+    for (size_t i = 0; i < generation->n_decisions; i++) {
+        struct pcr_decision *decision = generation->decisions[i];
+        routes[n_fixed + i] = (struct pcr_route){
+            .method = PCR_HTTP_POST,
+            .pattern = pcr_decision_path(decision),
+            .handler = decide,
+            .user = decision,
+        };
+    }
+    int rc = pcr_router_create(routes, n, &generation->router, err);
+    free(routes);
+    if (rc < 0)
+        return rc;
+    if (render(generation, server_name, true, &generation->openapi) < 0 ||
+        render(generation, server_name, false, &generation->contracts) < 0)
+        return pcr_err(err, PACER_ENOMEM, "server", "out of memory for the OpenAPI document");
+    return 0;
+}
+
+void pcr_app_handle(void *ctx, struct pcr_http_request *request) {
+    struct pcr_app *app = ctx;
+    pcr_router_dispatch(app->generation->router, app, request);
+}
