@@ -43,4 +43,76 @@ const char *pcr_onnx_sniff(struct pcr_str file);
 // be followed. Static text.
 const char *pcr_onnx_location_fault(struct pcr_str location);
 
+// --- unpacking ------------------------------------------------------------------------------------------------
+struct pcr_onnx_dim {
+    int64_t value;    // -1: dynamic
+    const char *name; // of a dynamic one ("batch"), or NULL
+};
+struct pcr_onnx_io {
+    const char *name;
+    const char *type; // as the inference protocol has it ("FP32"), or in words ("sequence of map of INT64 to FP32")
+    bool has_shape;
+    size_t rank;
+    const struct pcr_onnx_dim *dims;
+    bool has_default; // an input that is also an initializer
+};
+struct pcr_onnx_opset {
+    const char *domain; // "ai.onnx" for the default one
+    int64_t version;
+};
+struct pcr_onnx_operator {
+    const char *domain; // as above
+    const char *name;
+    size_t count;
+};
+struct pcr_onnx_pair {
+    const char *key;
+    const char *value;
+};
+struct pcr_onnx_file { // external data
+    const char *location;
+    uint64_t bytes; // that tensors of the model take from it, where they say
+    size_t tensors;
+};
+
+// What `pacer inspect` shows; everything lives in the arena it was made in.
+struct pcr_onnx_summary {
+    uint64_t file_bytes;
+    int64_t ir_version;
+    const char *producer; // name and version, "" if it does not say
+    const char *domain;
+    int64_t model_version;
+    const char *description;
+    const char *graph_name;
+    const struct pcr_onnx_opset *opsets;
+    size_t n_opsets;
+    const struct pcr_onnx_io *inputs;
+    size_t n_inputs;
+    const struct pcr_onnx_io *outputs;
+    size_t n_outputs;
+    const struct pcr_onnx_operator *operators; // the most frequent first
+    size_t n_operators;
+    size_t n_nodes; // of all graphs and functions
+    size_t n_functions;
+    uint64_t parameters; // elements of all initializers and constants
+    uint64_t parameter_bytes;
+    const struct pcr_onnx_pair *metadata;
+    size_t n_metadata;
+    const struct pcr_onnx_file *externals;
+    size_t n_externals;
+};
+
+// Reads and unpacks the file at `path`. It takes up to four times the file's size of memory for as long as it works.
+// PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL as pcr_onnx_scan, PACER_ELIMIT, PACER_ENOMEM.
+int pcr_onnx_inspect(const char *path, struct pcr_arena *arena, struct pcr_onnx_summary *out,
+                     struct pacer_error *err);
+// The same for a file that is in memory.
+int pcr_onnx_summarize(struct pcr_str file, struct pcr_arena *arena, struct pcr_onnx_summary *out,
+                       struct pacer_error *err);
+
+// Unpacks one TensorProto (a .pb file of ONNX's own test data) into `arena`. PACER_EMODEL if it is none,
+// PACER_EUNSUPPORTED for element types pacer does not carry and for external data.
+int pcr_onnx_tensor(struct pcr_str bytes, struct pcr_arena *arena, struct pacer_tensor *out,
+                    struct pacer_error *err);
+
 #endif

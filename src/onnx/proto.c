@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "onnx/proto_priv.h"
+
+static void *allocate(void *ctx, size_t bytes) {
+    return pcr_arena_alloc(ctx, bytes);
+}
+
+static void keep(void *ctx, void *memory) {
+    (void)ctx, (void)memory;
+}
+
+ProtobufCAllocator pcr_onnx_allocator(struct pcr_arena *arena) {
+    return (ProtobufCAllocator){allocate, keep, arena};
+}
+
+struct type {
+    const char *name;
+    enum pacer_dtype dtype;
+    unsigned bits;
+};
+
+// By TensorProto.DataType; the numbers past 16 are younger than the onnx.proto of some distributions.
+static const struct type types[] = {
+    [1] = {"FP32", PACER_FP32, 32},      [2] = {"UINT8", PACER_UINT8, 8},
+    [3] = {"INT8", PACER_INT8, 8},       [4] = {"UINT16", PACER_UINT16, 16},
+    [5] = {"INT16", PACER_INT16, 16},    [6] = {"INT32", PACER_INT32, 32},
+    [7] = {"INT64", PACER_INT64, 64},    [8] = {"BYTES", PACER_BYTES, 0},
+    [9] = {"BOOL", PACER_BOOL, 8},       [10] = {"FP16", PACER_FP16, 16},
+    [11] = {"FP64", PACER_FP64, 64},     [12] = {"UINT32", PACER_UINT32, 32},
+    [13] = {"UINT64", PACER_UINT64, 64}, [14] = {"COMPLEX64", PACER_DTYPE_INVALID, 64},
+    [15] = {"COMPLEX128", PACER_DTYPE_INVALID, 128},
+    [16] = {"BF16", PACER_BF16, 16},     [17] = {"FLOAT8E4M3FN", PACER_DTYPE_INVALID, 8},
+    [18] = {"FLOAT8E4M3FNUZ", PACER_DTYPE_INVALID, 8},
+    [19] = {"FLOAT8E5M2", PACER_DTYPE_INVALID, 8},
+    [20] = {"FLOAT8E5M2FNUZ", PACER_DTYPE_INVALID, 8},
+    [21] = {"UINT4", PACER_DTYPE_INVALID, 4},
+    [22] = {"INT4", PACER_DTYPE_INVALID, 4},
+    [23] = {"FLOAT4E2M1", PACER_DTYPE_INVALID, 4},
+};
+
+static const struct type *type_of(int32_t type) {
+    static const struct type none = {"an unknown type", PACER_DTYPE_INVALID, 0};
+    if (type <= 0 || (size_t)type >= PCR_COUNT_OF(types) || !types[type].name)
+        return &none;
+    return &types[type];
+}
+
+const char *pcr_onnx_type_name(int32_t type) {
+    return type_of(type)->name;
+}
+
+enum pacer_dtype pcr_onnx_dtype(int32_t type) {
+    return type_of(type)->dtype;
+}
+
+unsigned pcr_onnx_type_bits(int32_t type) {
+    return type_of(type)->bits;
+}
