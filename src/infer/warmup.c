@@ -13,7 +13,7 @@
 #define RUNS_MAX 12
 #define MEASURE_NS_MAX (20 * PCR_NS_PER_MS)
 
-// ONNX tells 0 and 1 apart by these bits.
+// 1 in every type; for FP16 and BF16 by its bits.
 static void fill_ones(enum pacer_dtype dtype, void *data, size_t count) {
     for (size_t i = 0; i < count; i++) {
         switch (dtype) {

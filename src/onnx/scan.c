@@ -75,7 +75,7 @@ struct scan {
     struct pcr_onnx_value value;       // of the ValueInfoProto that is being read
     struct pcr_onnx_external external; // of the TensorProto that is being read
     bool seen_graph;
-    bool refused; // by the visitor
+    bool is_known; // the fault is not that the bytes are something else
 };
 
 // One field as it was read off the wire.
@@ -133,10 +133,9 @@ static int read_field(const struct scan *scan, const char **at, const char *end,
         return broken(scan, start, "not a protobuf field (wire type)");
     }
     if (size > (uint64_t)(end - *at)) {
-        int code = broken(scan, start, "the file ends inside a field");
-        if (end == scan->file.ptr + scan->file.len)
-            return code;
-        return broken(scan, start, "a field is longer than the message around it");
+        bool is_cut = end == scan->file.ptr + scan->file.len;
+        return broken(scan, start, is_cut ? "the file is cut short, or no ONNX model: it ends inside a field"
+                                          : "a field is longer than the message around it");
     }
     field->bytes = (struct pcr_str){*at, (size_t)size};
     *at += size;
@@ -185,7 +184,7 @@ static void enter(struct scan *scan, enum message kind, struct pcr_str bytes) {
 }
 
 static int answer(struct scan *scan, int code) {
-    scan->refused = code < 0;
+    scan->is_known = code < 0;
     return code;
 }
 
@@ -216,6 +215,7 @@ static int walk_child(struct scan *scan, enum message kind, const struct field *
             char what[96];
             snprintf(what, sizeof what, "a second message in field %u of %s", (unsigned)field->number,
                      message_names[kind]);
+            scan->is_known = true;
             return broken(scan, field->bytes.ptr, what);
         }
         *seen |= 1u << field->number;
@@ -233,8 +233,10 @@ static int walk_child(struct scan *scan, enum message kind, const struct field *
 }
 
 static int walk(struct scan *scan, enum message kind, struct pcr_str bytes, unsigned depth) {
-    if (depth >= PCR_ONNX_DEPTH_MAX)
+    if (depth >= PCR_ONNX_DEPTH_MAX) {
+        scan->is_known = true;
         return broken(scan, bytes.ptr, "graphs or types nested too deeply (more than 100 messages)");
+    }
     enter(scan, kind, bytes);
     uint32_t seen = 0;
     bool is_external = false;
@@ -271,7 +273,7 @@ int pcr_onnx_scan(struct pcr_str file, const struct pcr_onnx_visitor *visitor, v
     int code = walk(&scan, MODEL, file, 0);
     if (code == 0 && scan.seen_graph)
         return 0;
-    const char *kind = scan.refused ? NULL : pcr_onnx_sniff(file);
+    const char *kind = scan.is_known ? NULL : pcr_onnx_sniff(file);
     if (kind)
         return pcr_err(err, PACER_EMODEL, "onnx", "not an ONNX model: this is %s", kind);
     if (code == 0)

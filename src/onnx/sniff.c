@@ -44,14 +44,16 @@ static const struct magic magics[] = {
 
 static bool is_text(struct pcr_str file) {
     size_t n = file.len < 512 ? file.len : 512;
+    size_t foreign = 0;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)file.ptr[i];
         if (c < 0x20 && c != '\n' && c != '\r' && c != '\t')
             return false;
         if (c == 0x7f)
             return false;
+        foreign += c > 0x7f;
     }
-    return true;
+    return foreign <= n / 4;
 }
 
 const char *pcr_onnx_sniff(struct pcr_str file) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/base.h"
+#include "base/assert.h"
 
 #include <pacer/tensor.h>
+#include <stdbool.h>
+#include <string.h>
 
 struct dtype {
     const char *name;
