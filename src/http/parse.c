@@ -248,7 +248,16 @@ void pcr_http_parse_settings(llhttp_settings_t *settings) {
 
 static bool token_char(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~ ", c));
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+// The parser stopped inside a word that could be a method, or at the space behind it.
+static bool method_like(const struct pcr_http_conn *conn, const char *at, const char *end) {
+    if (!at || at >= end)
+        return false;
+    if (*at != ' ')
+        return token_char(*at);
+    return at > conn->chunk ? token_char(at[-1]) : conn->reading && conn->reading->method_len > 0;
 }
 
 static const char *describe(llhttp_errno_t code) {
@@ -281,7 +290,7 @@ void pcr_http_parse_failed(struct pcr_http_conn *conn, llhttp_errno_t code, cons
                            const char *end) {
     const char *reason = llhttp_get_error_reason(&conn->parser);
     if (code == HPE_INVALID_METHOD) {
-        bool word = at && at < end && token_char(*at);
+        bool word = method_like(conn, at, end);
         pcr_http_refuse_later(conn, word ? 501 : 400,
                               word ? "the method is not known" : "this is not HTTP");
     } else if (code == HPE_PAUSED_H2_UPGRADE ||
