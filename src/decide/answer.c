@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a verdict to the bytes that leave: the reason in words, the JSON, the look at the contract.
 //
-// The reason is a template over the factors, so that it can claim nothing the numbers beside it do not say. Factors that
-// speak for the chosen class are named with the side of their baseline they are on ("above its usual 0.008"); the ones that
-// speak against it are named as such. Percentages are rounded, but never to a certainty the model does not have, and never
-// up to a threshold that was missed.
+// The reason is a template over the factors, so that it can claim nothing the numbers beside it do
+// not say. Factors that speak for the chosen class are named with the side of their baseline they
+// are on ("is above its usual 0.008"); the ones that speak against it are named as such.
+// Percentages are rounded, but never to a certainty the model does not have, and never up to a
+// threshold that was missed.
 //
-// The contract is held against the answer as text, parsed again, rather than against the structures it was
-// written from: a fault of the writer would be found as well, and it costs about a microsecond.
+// The contract is held against the answer as text, parsed again, rather than against the structures
+// it was written from: a fault of the writer would be found as well, and it costs about a
+// microsecond.
 #include "decide/decide_priv.h"
 
 #include <ctype.h>
@@ -27,7 +29,7 @@ bool pcr_decide_buf(struct pcr_arena *arena, size_t max_bytes, struct pcr_buf *b
     return buf->data != NULL;
 }
 
-// --- the reason ----------------------------------------------------------------------------------------------------
+// --- the reason --------------------------------------------------------------------------------
 
 // Three digits are enough for a sentence; the exact value stands in the factors.
 static const char *number_text(double value, char out[NUMBER_BYTES_MAX]) {
@@ -48,7 +50,7 @@ static const char *sure_text(float confidence, char out[PERCENT_BYTES_MAX]) {
     return out;
 }
 
-// "20-day volatility is 0.00381, below its usual 0.00796".
+// "the 20-day volatility (0.00381) is below its usual 0.00796".
 static void factor_text(struct pcr_buf *buf, const struct pcr_decision *decision,
                         const struct pcr_decide_verdict *verdict,
                         const struct pcr_decide_factor *factor) {
@@ -58,20 +60,29 @@ static void factor_text(struct pcr_buf *buf, const struct pcr_decision *decision
     number_text(value, is);
     number_text(usual, was);
     const char *side = strcmp(is, was) == 0 ? "close to" : value > usual ? "above" : "below";
-    pcr_buf_printf(buf, "%s is %s, %s its usual %s", decision->features[factor->feature].label, is,
+    pcr_buf_printf(buf, "%s (%s) is %s its usual %s", decision->features[factor->feature].label, is,
                    side, was);
 }
 
-// Lists the factors with this sign: "A, and B, and C". Returns how many there are.
+static size_t count_factors(const struct pcr_decide_verdict *verdict, bool speaks_for) {
+    size_t n = 0;
+    for (size_t i = 0; i < verdict->n_factors; i++)
+        n += (verdict->factors[i].effect > 0) == speaks_for;
+    return n;
+}
+
+// Lists the factors with this sign: "A", "A and B", "A, B, and C". Returns how many there are.
 static size_t factors_text(struct pcr_buf *buf, const struct pcr_decision *decision,
                            const struct pcr_decide_verdict *verdict, bool speaks_for,
                            const char *intro) {
-    size_t n = 0;
+    size_t n = count_factors(verdict, speaks_for), at = 0;
     for (size_t i = 0; i < verdict->n_factors; i++) {
         if ((verdict->factors[i].effect > 0) != speaks_for)
             continue;
-        pcr_buf_text(buf, n++ ? ", and " : intro);
+        const char *last = n == 2 ? " and " : ", and ";
+        pcr_buf_text(buf, at == 0 ? intro : at + 1 == n ? last : ", ");
         factor_text(buf, decision, verdict, &verdict->factors[i]);
+        at++;
     }
     return n;
 }
@@ -92,24 +103,26 @@ static void opening(struct pcr_buf *buf, const struct pcr_decision *decision,
         return;
     }
     number_text(decision->min_confidence * 100, needed);
-    pcr_buf_printf(buf, ", to be safe: the model leans towards %s but is only %.0f%% sure, and %s%% "
-                        "is needed to act on it",
+    pcr_buf_printf(buf,
+                   ", to be safe: the model leans towards %s but is only %.0f%% sure, and %s%% "
+                   "is needed to act on it",
                    class_name, floor((double)verdict->confidence * 100), needed);
 }
 
 struct pcr_str pcr_decide_summary(const struct pcr_decision *decision,
                                   const struct pcr_decide_verdict *verdict,
                                   struct pcr_arena *arena) {
-    size_t bytes = 512 + strlen(verdict->action) +
-                   strlen(verdict->plan->classes[verdict->class_index].name);
+    size_t bytes =
+        512 + strlen(verdict->action) + strlen(verdict->plan->classes[verdict->class_index].name);
     for (size_t i = 0; i < verdict->n_factors; i++)
         bytes += 160 + strlen(decision->features[verdict->factors[i].feature].label);
     struct pcr_buf buf;
     if (!pcr_decide_buf(arena, bytes, &buf))
         return (struct pcr_str){NULL, 0};
     opening(&buf, decision, verdict);
-    size_t speaks_for = factors_text(&buf, decision, verdict, true,
-                                     verdict->fallback ? ". What speaks for it: " : ", mainly because ");
+    size_t speaks_for =
+        factors_text(&buf, decision, verdict, true,
+                     verdict->fallback ? ". What speaks for it: " : ", mainly because ");
     pcr_buf_char(&buf, '.');
     size_t against = factors_text(&buf, decision, verdict, false, " Against it: ");
     if (against)
@@ -120,7 +133,7 @@ struct pcr_str pcr_decide_summary(const struct pcr_decision *decision,
     return pcr_buf_view(&buf);
 }
 
-// --- the JSON -------------------------------------------------------------------------------------------------------
+// --- the JSON ----------------------------------------------------------------------------------
 
 static size_t answer_bytes(const struct pcr_decision *decision,
                            const struct pcr_decide_verdict *verdict, struct pcr_str summary) {
@@ -167,8 +180,7 @@ struct pcr_str pcr_decide_answer_write(const struct pcr_decision *decision,
                                        struct pcr_arena *arena) {
     struct pcr_str summary = pcr_decide_summary(decision, verdict, arena);
     struct pcr_buf buf;
-    if (!summary.ptr ||
-        !pcr_decide_buf(arena, answer_bytes(decision, verdict, summary), &buf))
+    if (!summary.ptr || !pcr_decide_buf(arena, answer_bytes(decision, verdict, summary), &buf))
         return (struct pcr_str){NULL, 0};
     struct pcr_json_writer w;
     pcr_json_writer_init(&w, &buf);
@@ -200,7 +212,7 @@ struct pcr_str pcr_decide_answer_write(const struct pcr_decision *decision,
     return pcr_buf_view(&buf);
 }
 
-// --- the contract -----------------------------------------------------------------------------------------------
+// --- the contract ------------------------------------------------------------------------------
 
 struct first_violation {
     struct pcr_arena *arena;

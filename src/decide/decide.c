@@ -107,7 +107,8 @@ static void on_inferred(struct pcr_infer_call *infer) {
     answer(call, &infer->outputs[0]);
 }
 
-// Gives `model` to the call, or returns false after it has answered; the reference stays the caller's then.
+// Gives `model` to the call, or returns false after it has answered; the reference stays the
+// caller's then.
 static bool prepare(struct pcr_decide_call *call, struct pcr_model *model) {
     struct pcr_decision *decision = call->decision;
     struct state *state = pcr_arena_calloc(call->arena, 1, sizeof *state);

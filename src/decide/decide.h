@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decide room: features → model → action → limits → reason → contract. It knows JSON and models, not HTTP: the
-// server hands it a body and gets a status and a body back:
+// The decide room: features → model → action → limits → reason → contract. It knows JSON and
+// models, not HTTP: the server hands it a body and gets a status and a body back:
 //
-// 200  the answer; it satisfies the contract
-// 400  {"error","faults":[{"pointer","expected","got"}…]}: not JSON, a member missing, unknown or of the wrong type
-// 422  the same shape: well formed, but a number is beyond what the model or a limit can be computed with
-// 500  {"error"}, with "pointer" where the answer would have broken its contract (it never leaves)
-// 503  {"error"}: the model is not there, does not fit the decision any more, or there is no room to run it
+// - 200: the answer; it satisfies the contract.
+// - 400: {"error","faults":[{"pointer","expected","got"}…]}; not JSON, or a member is missing,
+//   unknown or of the wrong type.
+// - 422: the same shape; well formed, but a number is beyond what the model or a limit can be
+//   computed with.
+// - 500: {"error"}, with "pointer" where the answer would have broken its contract (it never
+//   leaves).
+// - 503: {"error"}; the model is not there, does not fit the decision any more, or there is no room
+//   to run it.
 #ifndef PCR_DECIDE_H
 #define PCR_DECIDE_H
 
@@ -17,25 +21,28 @@
 
 struct pcr_decision; // immutable but for its counters; shared by all loops
 
-// Compiles one decision of the configuration: loads its contract, checks it against the model (inputs, classes, every
-// class mapped, baselines known). The message names file and line.
+// Compiles one decision of the configuration: loads its contract, checks it against the model
+// (inputs, classes, every class mapped, baselines known). The message names file and line.
 int pcr_decision_create(const struct pcr_config_decision *config, const char *config_file,
                         struct pcr_repository *repository, struct pcr_decision **out,
                         struct pacer_error *err);
 // Not while a pcr_decide of it is under way; NULL is fine.
 void pcr_decision_destroy(struct pcr_decision *decision);
-// The same looks as pcr_decision_create, every fault reported instead of the first; returns how many. `line` is a line of
-// the configuration file, 0 where none is to blame.
+// The same looks as pcr_decision_create, every fault reported instead of the first; returns how
+// many. `line` is a line of the configuration file, 0 where none is to blame.
 typedef void (*pcr_decision_fault_cb)(void *ctx, int line, const char *message);
 size_t pcr_decision_check(const struct pcr_config_decision *config,
-                          struct pcr_repository *repository, pcr_decision_fault_cb fault, void *ctx);
+                          struct pcr_repository *repository, pcr_decision_fault_cb fault,
+                          void *ctx);
 const char *pcr_decision_path(const struct pcr_decision *decision);
 const char *pcr_decision_contract_file(const struct pcr_decision *decision);
 const struct pacer_contract *pcr_decision_contract(const struct pcr_decision *decision);
-// For the OpenAPI document: what a request looks like, as a JSON Schema, and an example request that works.
+// For the OpenAPI document: what a request looks like, as a JSON Schema, and an example request
+// that works.
 void pcr_decision_request_schema(const struct pcr_decision *decision, struct pcr_json_writer *out);
 void pcr_decision_request_example(const struct pcr_decision *decision, struct pcr_json_writer *out);
-// An example answer: the contract's own example, else what the example request was answered when the decision was loaded.
+// An example answer: the contract's own example, else what the example request was answered when
+// the decision was loaded.
 void pcr_decision_answer_example(const struct pcr_decision *decision, struct pcr_json_writer *out);
 
 struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
@@ -46,12 +53,13 @@ struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
     struct pcr_loop *loop;
     struct pcr_engine *engine;
     struct pcr_repository *repository;
-    void (*done)(struct pcr_decide_call *call); // on `loop`, exactly once, possibly before pcr_decide returns
+    void (*done)(struct pcr_decide_call
+                     *call); // on `loop`, exactly once, possibly before pcr_decide returns
     void *user;
     uint64_t deadline_ns; // monotonic; 0: none. Past it the model is not run any more: 503
     // results
-    int status;               // HTTP status
-    struct pcr_str answer;    // JSON, in the arena (or static)
+    int status;                  // HTTP status
+    struct pcr_str answer;       // JSON, in the arena (or static)
     struct pcr_infer_call infer; // private
     void *state;                 // private
 };

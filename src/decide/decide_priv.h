@@ -19,7 +19,7 @@
 #define PCR_DECIDE_PLANS_MAX 64
 #define PCR_DECIDE_EFFECT_MIN 0.0005 // a factor below this says nothing
 
-// --- a decision ------------------------------------------------------------------------------------------------
+// --- a decision --------------------------------------------------------------------------------
 
 struct pcr_decide_feature {
     const char *name;
@@ -79,19 +79,20 @@ struct pcr_decision {
     double min_confidence;
     size_t max_factors;
     struct pacer_contract *contract;
-    bool whole_numbers;                   // the model takes integers
-    double *example_values;               // per feature: its baseline
-    double *example_fields;               // per limit
-    struct pcr_str example_answer;        // what the example request was answered at load
-    // Plans are added at the front and never taken out, so readers need no lock: a reader that misses a plan
-    // just being added makes sure under `publish`.
+    bool whole_numbers;            // the model takes integers
+    double *example_values;        // per feature: its baseline
+    double *example_fields;        // per limit
+    struct pcr_str example_answer; // what the example request was answered at load
+    // Plans are added at the front and never taken out, so readers need no lock: a reader that
+    // misses a plan just being added makes sure under `publish`.
     _Atomic(struct pcr_decide_plan *) plans;
     pthread_mutex_t publish;
     size_t n_plans;
     struct pcr_decide_counters counters;
 };
 
-// Faults found while a decision is made or a model is looked at; `line` is the configuration's, 0 for none.
+// Faults found while a decision is made or a model is looked at; `line` is the configuration's, 0
+// for none.
 struct pcr_decide_report {
     pcr_decision_fault_cb fault;
     void *ctx;
@@ -100,19 +101,20 @@ struct pcr_decide_report {
 __attribute__((format(printf, 3, 4))) void pcr_decide_fault(struct pcr_decide_report *report,
                                                             int line, const char *format, ...);
 
-// --- plans -----------------------------------------------------------------------------------------------------
-// Compiles a plan into plan->arena's memory; what does not fit is reported. PACER_ENOMEM, or 0 with faults or none.
+// --- plans -------------------------------------------------------------------------------------
+// Compiles a plan into plan->arena's memory; what does not fit is reported. PACER_ENOMEM, or 0 with
+// faults or none.
 int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pcr_model *model,
                             struct pcr_arena *arena, struct pcr_decide_plan *plan,
                             struct pcr_decide_report *report);
-// The plan for this version of the model: a published one, or a new one. NULL when memory is out. `arena` holds the
-// plan where too many versions have been published already.
+// The plan for this version of the model: a published one, or a new one. NULL when memory is out.
+// `arena` holds the plan where too many versions have been published already.
 const struct pcr_decide_plan *pcr_decide_plan_of(struct pcr_decision *decision,
                                                  const struct pcr_model *model,
                                                  struct pcr_arena *arena);
 void pcr_decide_plans_destroy(struct pcr_decision *decision);
 
-// --- requests --------------------------------------------------------------------------------------------------
+// --- requests ----------------------------------------------------------------------------------
 struct pcr_decide_request {
     double *values; // per feature, each fit for the model's element type
     double *limits; // per limit: computed and clamped
@@ -125,15 +127,15 @@ struct pcr_decide_bads {
     struct pcr_arena *arena;
     struct pcr_decide_bad *list;
     size_t n;
-    size_t dropped;    // beyond PCR_DECIDE_FAULTS_MAX
-    bool malformed;    // one of them is more than a number out of range: 400, else 422
+    size_t dropped; // beyond PCR_DECIDE_FAULTS_MAX
+    bool malformed; // one of them is more than a number out of range: 400, else 422
     bool out_of_memory;
     const char *error; // what is wrong on the whole
 };
 // False: `bads` says why.
-bool pcr_decide_request_read(const struct pcr_decision *decision, const struct pcr_decide_plan *plan,
-                             struct pcr_str body, struct pcr_decide_request *out,
-                             struct pcr_decide_bads *bads);
+bool pcr_decide_request_read(const struct pcr_decision *decision,
+                             const struct pcr_decide_plan *plan, struct pcr_str body,
+                             struct pcr_decide_request *out, struct pcr_decide_bads *bads);
 // {"error":…,"faults":[…]} in the arena; {NULL, 0} when memory is out.
 struct pcr_str pcr_decide_bads_write(const struct pcr_decide_bads *bads);
 // The limit for a field's value; not finite where it is beyond every double.
@@ -141,7 +143,7 @@ double pcr_decide_limit_value(const struct pcr_decide_limit *limit, double field
 // The longest number a feature may be for that element type.
 bool pcr_decide_number_fits(enum pacer_dtype dtype, double value);
 
-// --- verdicts --------------------------------------------------------------------------------------------------
+// --- verdicts ----------------------------------------------------------------------------------
 struct pcr_decide_factor {
     size_t feature;
     float effect;
@@ -159,8 +161,8 @@ struct pcr_decide_verdict {
     size_t n_factors;
 };
 
-// The batch: row 0 is the request, row 1 + i has feature i at its baseline (none if no factors are wanted). *run,
-// *tensor and the shape are the caller's memory, the numbers are in the arena.
+// The batch: row 0 is the request, row 1 + i has feature i at its baseline (none if no factors are
+// wanted). *run, *tensor and the shape are the caller's memory, the numbers are in the arena.
 struct pcr_decide_batch {
     struct pacer_tensor tensor;
     int64_t shape[2];
@@ -170,30 +172,33 @@ struct pcr_decide_batch {
 bool pcr_decide_batch_make(const struct pcr_decision *decision, const struct pcr_decide_plan *plan,
                            const struct pcr_decide_request *request, struct pcr_arena *arena,
                            struct pcr_decide_batch *batch);
-// Reads the model's output for that batch. PACER_EMODEL if it is not what the plan promised, PACER_ENOMEM.
+// Reads the model's output for that batch. PACER_EMODEL if it is not what the plan promised,
+// PACER_ENOMEM.
 int pcr_decide_judge(const struct pcr_decision *decision, const struct pcr_decide_batch *batch,
                      const struct pacer_tensor *output, struct pcr_arena *arena,
                      struct pcr_decide_verdict *verdict, struct pacer_error *err);
 
-// --- answers ---------------------------------------------------------------------------------------------------
-// A buffer whose memory is the arena's: it never grows, so it never allocates. False when memory is out.
+// --- answers -----------------------------------------------------------------------------------
+// A buffer whose memory is the arena's: it never grows, so it never allocates. False when memory is
+// out.
 bool pcr_decide_buf(struct pcr_arena *arena, size_t max_bytes, struct pcr_buf *buf);
 // The reason in plain English; "" where memory is out.
 struct pcr_str pcr_decide_summary(const struct pcr_decision *decision,
-                                  const struct pcr_decide_verdict *verdict, struct pcr_arena *arena);
+                                  const struct pcr_decide_verdict *verdict,
+                                  struct pcr_arena *arena);
 // The answer as JSON; {NULL, 0} when memory is out.
 struct pcr_str pcr_decide_answer_write(const struct pcr_decision *decision,
                                        const struct pcr_decide_verdict *verdict,
                                        struct pcr_arena *arena);
-// Holds an answer against the contract, as the bytes that would leave. 0, PACER_ECONTRACT with *pointer (in the
-// arena) and err, or another error.
+// Holds an answer against the contract, as the bytes that would leave. 0, PACER_ECONTRACT with
+// *pointer (in the arena) and err, or another error.
 int pcr_decide_answer_check(const struct pcr_decision *decision, struct pcr_str answer,
                             struct pcr_arena *arena, const char **pointer, struct pacer_error *err);
 // {"error":…} with "pointer" where it is not NULL; a static text when memory is out.
 struct pcr_str pcr_decide_error_write(struct pcr_arena *arena, const char *message,
                                       const char *pointer);
 
-// --- examples --------------------------------------------------------------------------------------------------
+// --- examples ----------------------------------------------------------------------------------
 // Sets decision->example_*; false when memory is out.
 bool pcr_decide_example_make(struct pcr_decision *decision, const struct pcr_decide_plan *plan);
 

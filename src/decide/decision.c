@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making a decision out of its configuration.
 //
-// Whatever can be found wrong is found here, where `pacer check` and a reload can say so, and not by the first
-// client: the configuration by itself, the model against it (plan.c), and the contract against both. For the last one
-// the model is run on the example request, in which every feature is at its baseline, and what comes out is
-// written and held against the contract just as at run time. Then one made-up answer per action that the configuration
-// can lead to: a contract whose enum forgets an action would otherwise break on the first day the markets fall.
+// Whatever can be found wrong is found here, where `pacer check` and a reload can say so, and not
+// by the first client: the configuration by itself, the model against it (plan.c), and the contract
+// against both. For the last one the model is run on the example request, in which every feature is
+// at its baseline, and what comes out is written and held against the contract just as at run time.
+// Then one made-up answer per action that the configuration can lead to: a contract whose enum
+// forgets an action would otherwise break on the first day the markets fall.
 //
-// Two shapes of the made-up answer are tried, with all factors and with none, and an action is refused only if both
-// break the contract. Proving that a schema admits any answer at all is undecidable in
-// practice (patterns, references, not); trying the answers that pacer itself would write is cheap and finds the mistakes
-// people make.
+// Two shapes of the made-up answer are tried, with all factors and with none, and an action is
+// refused only if both break the contract. Proving that a schema admits any answer at all is
+// undecidable in practice (patterns, references, not); trying the answers that pacer itself would
+// write is cheap and finds the mistakes people make.
 //
-// Everything a decision needs is copied into its own arena, so it outlives the configuration it came from.
+// Everything a decision needs is copied into its own arena, so it outlives the configuration it
+// came from.
 #include "decide/decide_priv.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ void pcr_decide_fault(struct pcr_decide_report *report, int line, const char *fo
     report->fault(report->ctx, line, message);
 }
 
-// --- copying the configuration ---------------------------------------------------------------------------------
+// --- copying the configuration -----------------------------------------------------------------
 
 static bool copy_text(struct pcr_arena *arena, const char *from, const char **to) {
     *to = from ? pcr_arena_dup(arena, pcr_str(from)) : NULL;
@@ -110,7 +111,8 @@ static const char *pointer_of(struct pcr_arena *arena, const char *dotted) {
     return buf.failed ? NULL : buf.data;
 }
 
-// A field is context.NAME (any depth) or features.NAME: other members of a request have no numbers in them.
+// A field is context.NAME (any depth) or features.NAME: other members of a request have no numbers
+// in them.
 static void check_field(const struct pcr_decision *decision, struct pcr_decide_limit *limit,
                         struct pcr_decide_report *report) {
     struct pcr_str rest = pcr_str(limit->field), part = {NULL, 0};
@@ -131,10 +133,11 @@ static void check_field(const struct pcr_decision *decision, struct pcr_decide_l
             return;
         }
     }
-    pcr_decide_fault(report, limit->line,
-                     "limit '%s' takes its number from '%.100s'; expected context.NAME (a number the "
-                     "request brings along) or features.NAME (one of this decision's features)",
-                     limit->name, limit->field);
+    pcr_decide_fault(
+        report, limit->line,
+        "limit '%s' takes its number from '%.100s'; expected context.NAME (a number the "
+        "request brings along) or features.NAME (one of this decision's features)",
+        limit->name, limit->field);
 }
 
 static void check_limit(const struct pcr_decide_limit *limit, struct pcr_decide_report *report) {
@@ -208,10 +211,11 @@ static bool copy_config(struct pcr_decision *decision, const struct pcr_config_d
         pcr_decide_fault(report, config->line, "features has %zu entries; expected 1 to %d",
                          config->n_features, PCR_DECIDE_FEATURES_MAX);
     if (config->n_actions == 0 || config->n_actions > PCR_DECIDE_CLASSES_MAX)
-        pcr_decide_fault(report, config->line,
-                         "actions has %zu entries; expected 1 to %d lines of CLASS: ACTION, one for "
-                         "each class of the model",
-                         config->n_actions, PCR_DECIDE_CLASSES_MAX);
+        pcr_decide_fault(
+            report, config->line,
+            "actions has %zu entries; expected 1 to %d lines of CLASS: ACTION, one for "
+            "each class of the model",
+            config->n_actions, PCR_DECIDE_CLASSES_MAX);
     if (config->n_limits > PCR_DECIDE_LIMITS_MAX)
         pcr_decide_fault(report, config->line, "limits has %zu entries; expected at most %d",
                          config->n_limits, PCR_DECIDE_LIMITS_MAX);
@@ -240,7 +244,7 @@ static bool copy_config(struct pcr_decision *decision, const struct pcr_config_d
            copy_limits(decision, config, report);
 }
 
-// --- the contract ------------------------------------------------------------------------------------------------
+// --- the contract ------------------------------------------------------------------------------
 
 static int load_contract(struct pcr_decision *decision, struct pcr_decide_report *report) {
     const char *file = decision->contract_file;
@@ -268,8 +272,8 @@ static int try_action(const struct pcr_decision *decision, const struct pcr_deci
                       const struct pcr_decide_request *request, const char *action,
                       size_t class_index, bool fallback, struct pcr_arena *scratch,
                       struct pacer_error *err) {
-    size_t n = decision->max_factors < decision->n_features ? decision->max_factors
-                                                            : decision->n_features;
+    size_t n =
+        decision->max_factors < decision->n_features ? decision->max_factors : decision->n_features;
     struct pcr_decide_factor *factors = pcr_arena_calloc(scratch, n + 1, sizeof *factors);
     if (!factors)
         return PACER_ENOMEM;
@@ -311,15 +315,14 @@ static int try_actions(const struct pcr_decision *decision, const struct pcr_dec
         if (rc == PACER_ENOMEM)
             return rc;
         if (rc < 0)
-            pcr_decide_fault(report, decision->line,
-                             "contract %s: no answer with %s '%s' can satisfy it: %s",
-                             decision->contract_file, last ? "fallback_action" : "action", action,
-                             err.message);
+            pcr_decide_fault(
+                report, decision->line, "contract %s: no answer with %s '%s' can satisfy it: %s",
+                decision->contract_file, last ? "fallback_action" : "action", action, err.message);
     }
     return 0;
 }
 
-// --- the whole -----------------------------------------------------------------------------------------------------
+// --- the whole ---------------------------------------------------------------------------------
 
 // Answers the example request: model, verdict, contract.
 static int try_example(struct pcr_decision *decision, const struct pcr_decide_plan *plan,
@@ -338,9 +341,8 @@ static int try_example(struct pcr_decision *decision, const struct pcr_decide_pl
     const struct pacer_tensor *outputs = NULL;
     size_t n_outputs = 0;
     struct pacer_error err = {0};
-    struct pcr_decide_verdict verdict = {.id = PCR_STR("00000000-0000-4000-8000-000000000000"),
-                                         .request = &request,
-                                         .plan = plan};
+    struct pcr_decide_verdict verdict = {
+        .id = PCR_STR("00000000-0000-4000-8000-000000000000"), .request = &request, .plan = plan};
     int rc = pcr_session_run(model->session, &batch.run, scratch, &outputs, &n_outputs, &err);
     if (rc == 0)
         rc = pcr_decide_judge(decision, &batch, outputs, scratch, &verdict, &err);

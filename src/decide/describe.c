@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a decision tells others about itself: the request as a JSON Schema, and examples.
 //
-// The limits' fields are dotted paths, "context.person.income". Sorted, the paths that share a prefix stand side by side,
-// so the tree of objects they make is walked without being built: one level is a run of paths, and each run of equal
-// next names is a member.
+// The limits' fields are dotted paths, "context.person.income". Sorted, the paths that share a
+// prefix stand side by side, so the tree of objects they make is walked without being built: one
+// level is a run of paths, and each run of equal next names is a member.
 #include "decide/decide_priv.h"
 
 #include <stdlib.h>
@@ -52,8 +52,8 @@ static size_t run_end(const struct fields *fields, size_t first, size_t end, siz
     return at;
 }
 
-// The fields first … end share their first `from` characters; writes the object they are members of, with numbers for
-// leaves. The depth is bounded by PCR_DECIDE_FIELD_DEPTH_MAX.
+// The fields first … end share their first `from` characters; writes the object they are members
+// of, with numbers for leaves. The depth is bounded by PCR_DECIDE_FIELD_DEPTH_MAX.
 static void write_tree_example(struct pcr_json_writer *w, const struct fields *fields, size_t first,
                                size_t end, size_t from) {
     pcr_json_object_begin(w);
@@ -110,7 +110,7 @@ static void write_tree_schema(struct pcr_json_writer *w, const struct fields *fi
     pcr_json_object_end(w);
 }
 
-// --- requests --------------------------------------------------------------------------------------------------
+// --- requests ----------------------------------------------------------------------------------
 
 static void write_user_id_schema(struct pcr_json_writer *w) {
     pcr_json_object_begin(w);
@@ -149,8 +149,7 @@ static void write_features_schema(struct pcr_json_writer *w, const struct pcr_de
     pcr_json_object_end(w);
 }
 
-void pcr_decision_request_schema(const struct pcr_decision *decision,
-                                 struct pcr_json_writer *out) {
+void pcr_decision_request_schema(const struct pcr_decision *decision, struct pcr_json_writer *out) {
     struct fields fields;
     context_fields(decision, &fields);
     pcr_json_object_begin(out);
@@ -202,7 +201,7 @@ void pcr_decision_request_example(const struct pcr_decision *decision,
     pcr_json_object_end(out);
 }
 
-// --- examples -------------------------------------------------------------------------------------------------------
+// --- examples ----------------------------------------------------------------------------------
 
 // A number whose limit is a typical one: in the middle of its bounds where it has both.
 static double example_field(const struct pcr_decide_limit *limit) {
@@ -225,9 +224,8 @@ bool pcr_decide_example_make(struct pcr_decision *decision, const struct pcr_dec
     memcpy(decision->example_values, plan->baseline, decision->n_features * sizeof(double));
     for (size_t i = 0; i < decision->n_limits; i++) {
         const struct pcr_decide_limit *limit = &decision->limits[i];
-        decision->example_fields[i] = limit->feature >= 0
-                                          ? decision->example_values[limit->feature]
-                                          : example_field(limit);
+        decision->example_fields[i] =
+            limit->feature >= 0 ? decision->example_values[limit->feature] : example_field(limit);
         for (size_t j = 0; j < i; j++) // one field has one example
             if (strcmp(decision->limits[j].field, limit->field) == 0)
                 decision->example_fields[i] = decision->example_fields[j];
@@ -235,8 +233,7 @@ bool pcr_decide_example_make(struct pcr_decision *decision, const struct pcr_dec
     return true;
 }
 
-void pcr_decision_answer_example(const struct pcr_decision *decision,
-                                 struct pcr_json_writer *out) {
+void pcr_decision_answer_example(const struct pcr_decision *decision, struct pcr_json_writer *out) {
     yyjson_val *example = pcr_contract_example(decision->contract);
     if (example)
         pcr_json_value(out, example);

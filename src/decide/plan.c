@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plans: how one version of a model serves a decision.
 //
-// A model may be replaced under a running server, and its successor may order its features differently, have other
-// baselines, or other classes. So nothing that was read from a model is kept in the decision: it is in a plan, which
-// belongs to one content hash. A request takes the model, looks for its plan, and compiles one if it is the first to see
-// this version; a version that does not fit gets a plan too, which says why, so that it is looked at and
-// logged once and not by every request.
+// A model may be replaced under a running server, and its successor may order its features
+// differently, have other baselines, or other classes. So nothing that was read from a model is
+// kept in the decision: it is in a plan, which belongs to one content hash. A request takes the
+// model, looks for its plan, and compiles one if it is the first to see this version; a version
+// that does not fit gets a plan too, which says why, so that it is looked at and logged once and
+// not by every request.
 //
-// Plans are published in a list that only grows at its front, with release order; readers load the front with acquire
-// order and walk. A reader that finds no plan takes the lock and looks again. Plans go when the decision goes. Counting
-// references instead would cost every request two shared writes to save some hundred bytes per reload;
-// the list is bounded, and a server that sees more versions than that compiles the newest ones per request, in
-// the request's own arena: slower by microseconds, never wrong.
+// Plans are published in a list that only grows at its front, with release order; readers load the
+// front with acquire order and walk. A reader that finds no plan takes the lock and looks again.
+// Plans go when the decision goes. Counting references instead would cost every request two shared
+// writes to save some hundred bytes per reload; the list is bounded, and a server that sees more
+// versions than that compiles the newest ones per request, in the request's own arena: slower by
+// microseconds, never wrong.
 #include "decide/decide_priv.h"
 
 #include <math.h>
@@ -30,7 +32,7 @@ struct compile {
     yyjson_val *baselines; // an object, or NULL
 };
 
-// --- metadata ------------------------------------------------------------------------------------------------------
+// --- metadata ----------------------------------------------------------------------------------
 
 // The JSON of a metadata entry into *out, NULL where there is none. False when memory is out.
 static bool metadata_json(struct compile *c, const char *key, yyjson_val **out) {
@@ -72,8 +74,7 @@ static bool metadata_names(struct compile *c, const char *key, size_t max, const
             (*names)[at] = pcr_arena_dup(
                 c->arena, (struct pcr_str){yyjson_get_str(item), yyjson_get_len(item)});
         else if (yyjson_is_int(item))
-            (*names)[at] =
-                pcr_arena_printf(c->arena, "%lld", (long long)yyjson_get_sint(item));
+            (*names)[at] = pcr_arena_printf(c->arena, "%lld", (long long)yyjson_get_sint(item));
         else
             good = false;
         if (good && !(*names)[at])
@@ -90,7 +91,7 @@ static bool metadata_names(struct compile *c, const char *key, size_t max, const
     return true;
 }
 
-// --- inputs and outputs ------------------------------------------------------------------------------------------
+// --- inputs and outputs ------------------------------------------------------------------------
 
 static void look_at_input(struct compile *c) {
     size_t n;
@@ -98,9 +99,10 @@ static void look_at_input(struct compile *c) {
     const char *model = c->model->name;
     size_t want = c->decision->n_features;
     if (n != 1) {
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s' has %zu inputs; a decision needs exactly one, of shape [N,%zu]",
-                         model, n, want);
+        pcr_decide_fault(
+            c->report, c->decision->line,
+            "model '%s' has %zu inputs; a decision needs exactly one, of shape [N,%zu]", model, n,
+            want);
         return;
     }
     enum pacer_dtype dtype = inputs[0].dtype;
@@ -118,13 +120,13 @@ static void look_at_input(struct compile *c) {
         pcr_decide_fault(c->report, c->decision->line,
                          "model '%s' takes %lld features, but the decision lists %zu", model,
                          (long long)inputs[0].shape[1], want);
-    else if (inputs[0].shape[0] >= 0 &&
-             !(inputs[0].shape[0] == 1 && c->decision->max_factors == 0))
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s' takes batches of %lld rows only; factors need %zu rows at once: "
-                         "export the model with a dynamic first dimension, or set max_factors: 0 "
-                         "for a model of one row",
-                         model, (long long)inputs[0].shape[0], want + 1);
+    else if (inputs[0].shape[0] >= 0 && !(inputs[0].shape[0] == 1 && c->decision->max_factors == 0))
+        pcr_decide_fault(
+            c->report, c->decision->line,
+            "model '%s' takes batches of %lld rows only; factors need %zu rows at once: "
+            "export the model with a dynamic first dimension, or set max_factors: 0 "
+            "for a model of one row",
+            model, (long long)inputs[0].shape[0], want + 1);
     c->plan->input = pcr_arena_dup(c->arena, pcr_str(inputs[0].name));
     c->plan->input_dtype = dtype;
 }
@@ -149,28 +151,27 @@ static void look_at_outputs(struct compile *c) {
         }
     }
     if (candidates != 1) {
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s' has %zu outputs of type FP32 or FP64 and shape [N,classes], none "
-                         "of them called 'probabilities'; expected one%s",
-                         c->model->name, candidates,
-                         candidates ? " of that name"
-                                    : " (scikit-learn converters: turn zipmap off)");
+        pcr_decide_fault(
+            c->report, c->decision->line,
+            "model '%s' has %zu outputs of type FP32 or FP64 and shape [N,classes], none "
+            "of them called 'probabilities'; expected one%s",
+            c->model->name, candidates,
+            candidates ? " of that name" : " (scikit-learn converters: turn zipmap off)");
         return;
     }
     c->plan->output = pcr_arena_dup(c->arena, pcr_str(found->name));
     c->plan->output_dtype = found->dtype;
     if (found->shape[1] >= 0 && found->shape[1] != (int64_t)c->plan->n_classes &&
         c->plan->n_classes > 0)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its output '%s' has %lld classes, but %zu are named (%s)",
-                         c->model->name, found->name, (long long)found->shape[1],
-                         c->plan->n_classes,
-                         pacer_session_metadata(c->model->session, "pacer.classes")
-                             ? "metadata pacer.classes"
-                             : "actions, in their order");
+        pcr_decide_fault(
+            c->report, c->decision->line,
+            "model '%s': its output '%s' has %lld classes, but %zu are named (%s)", c->model->name,
+            found->name, (long long)found->shape[1], c->plan->n_classes,
+            pacer_session_metadata(c->model->session, "pacer.classes") ? "metadata pacer.classes"
+                                                                       : "actions, in their order");
 }
 
-// --- classes and actions -------------------------------------------------------------------------------------------
+// --- classes and actions -----------------------------------------------------------------------
 
 static const char *action_of(const struct pcr_decision *decision, const char *class_name) {
     for (size_t i = 0; i < decision->n_actions; i++)
@@ -221,7 +222,7 @@ static bool look_at_classes(struct compile *c) {
     return true;
 }
 
-// --- features and baselines --------------------------------------------------------------------------------------
+// --- features and baselines --------------------------------------------------------------------
 
 static size_t column_of(const struct compile *c, const char *feature) {
     for (size_t i = 0; i < c->n_columns; i++)
@@ -256,12 +257,13 @@ static void set_baseline(struct compile *c, size_t i) {
                    : yyjson_is_num(own)  ? yyjson_get_num(own)
                                          : NAN;
     if (isnan(value))
-        pcr_decide_fault(c->report, feature->line,
-                         "feature '%s' has no baseline (its usual value, such as the median in "
-                         "training), which factors are measured against; write '{name: %s, baseline: "
-                         "NUMBER}' under features, or put a number for it into the model's metadata "
-                         "entry pacer.baseline",
-                         feature->name, feature->name);
+        pcr_decide_fault(
+            c->report, feature->line,
+            "feature '%s' has no baseline (its usual value, such as the median in "
+            "training), which factors are measured against; write '{name: %s, baseline: "
+            "NUMBER}' under features, or put a number for it into the model's metadata "
+            "entry pacer.baseline",
+            feature->name, feature->name);
     else if (!pcr_decide_number_fits(c->plan->input_dtype, value) ||
              ((c->plan->input_dtype == PACER_INT32 || c->plan->input_dtype == PACER_INT64) &&
               value != trunc(value)))
@@ -277,8 +279,7 @@ static bool look_at_features(struct compile *c) {
     c->plan->column = pcr_arena_calloc(c->arena, n, sizeof *c->plan->column);
     c->plan->baseline = pcr_arena_calloc(c->arena, n, sizeof *c->plan->baseline);
     if (!c->plan->column || !c->plan->baseline ||
-        !metadata_names(c, "pacer.features", PCR_DECIDE_FEATURES_MAX, &c->columns,
-                        &c->n_columns) ||
+        !metadata_names(c, "pacer.features", PCR_DECIDE_FEATURES_MAX, &c->columns, &c->n_columns) ||
         !metadata_json(c, "pacer.baseline", &c->baselines))
         return false;
     if (c->baselines && !yyjson_is_obj(c->baselines)) {
@@ -300,7 +301,7 @@ static bool look_at_features(struct compile *c) {
     return true;
 }
 
-// --- the whole ----------------------------------------------------------------------------------------------------
+// --- the whole ---------------------------------------------------------------------------------
 
 int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pcr_model *model,
                             struct pcr_arena *arena, struct pcr_decide_plan *plan,

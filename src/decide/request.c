@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading a request: every fault at once.
 //
-// A front end that learns of its mistakes one request at a time is fixed one deployment at a time. So reading never
-// stops at the first fault: each goes into a list with a JSON pointer, what was expected and what came, up to a
-// bound. The list is what the client gets.
+// A front end that learns of its mistakes one request at a time is fixed one deployment at a time.
+// So reading never stops at the first fault: each goes into a list with a JSON pointer, what was
+// expected and what came, up to a bound. The list is what the client gets.
 //
-// 400 or 422. A request whose form is wrong (not JSON, a member missing, unknown, or of the wrong type) is a 400. One whose form
-// is right but which holds a number that cannot be computed with (beyond the model's element type, or so large that
-// a limit is no longer finite) is a 422, if that is all that is wrong. NaN and 1e999 are not JSON numbers that a
-// double can hold: the parser refuses them, 400.
+// 400 or 422. A request whose form is wrong (not JSON, a member missing, unknown, or of the wrong
+// type) is a 400. One whose form is right but which holds a number that cannot be computed with
+// (beyond the model's element type, or so large that a limit is no longer finite) is a 422, if that
+// is all that is wrong. NaN and 1e999 are not JSON numbers that a double can hold: the parser
+// refuses them, 400.
 //
-// The context is the app's own: members that no limit asks for are let through unread, so that an app may send what it
-// has. Unknown members of the request and of its features are refused: they are misspelt ones nearly always.
+// The context is the app's own: members that no limit asks for are let through unread, so that an
+// app may send what it has. Unknown members of the request and of its features are refused: they
+// are misspelt ones nearly always.
 //
-// The contract's validator is not used for requests: it would say "required property missing", and could not say which
-// name was probably meant.
+// The contract's validator is not used for requests: it would say "required property missing", and
+// could not say which name was probably meant.
 #include "decide/decide_priv.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 
-#define NAME_BYTES_SHOWN 120  // of a member name the client made up
-#define NAME_BYTES_GUESSED 64 // longer ones are not compared with the known names
+#define NAME_BYTES_SHOWN 120           // of a member name the client made up
+#define NAME_BYTES_GUESSED 64          // longer ones are not compared with the known names
 #define INT64_EXACT 9007199254740992.0 // 2^53: beyond it a double skips integers
 #define ROUND_BELOW 1e6                // limits below it are rounded to 1e-9
 
 static const char *const members[] = {"user_id", "features", "context"};
 
-// --- the list of faults ------------------------------------------------------------------------------------------
+// --- the list of faults ------------------------------------------------------------------------
 
 static void add_bad(struct pcr_decide_bads *bads, bool malformed, const char *pointer,
                     const char *expected, const char *got) {
@@ -86,7 +88,7 @@ static void add_unknown(struct pcr_decide_bads *bads, const char *prefix, yyjson
     add_bad(bads, true, pointer_to(bads, prefix, name), expected, describe(bads, value));
 }
 
-// --- numbers --------------------------------------------------------------------------------------------------------
+// --- numbers -----------------------------------------------------------------------------------
 
 bool pcr_decide_number_fits(enum pacer_dtype dtype, double value) {
     switch (dtype) {
@@ -101,8 +103,8 @@ bool pcr_decide_number_fits(enum pacer_dtype dtype, double value) {
     }
 }
 
-// Money, mostly: a product such as 3 × 0.1 is rounded to nine decimals where a double can hold them (0.3, not
-// 0.30000000000000004), then clamped, so that rounding never passes a bound.
+// Money, mostly: a product such as 3 × 0.1 is rounded to nine decimals where a double can hold them
+// (0.3, not 0.30000000000000004), then clamped, so that rounding never passes a bound.
 double pcr_decide_limit_value(const struct pcr_decide_limit *limit, double field) {
     double value = field * limit->times;
     if (fabs(value) < ROUND_BELOW)
@@ -114,7 +116,7 @@ double pcr_decide_limit_value(const struct pcr_decide_limit *limit, double field
     return value + 0.0; // never -0
 }
 
-// --- members --------------------------------------------------------------------------------------------------------
+// --- members -----------------------------------------------------------------------------------
 
 static size_t characters(const char *text, size_t bytes) {
     size_t n = 0;
@@ -179,8 +181,7 @@ static void read_features(const struct pcr_decision *decision, const struct pcr_
     bool whole = plan->input_dtype == PACER_INT32 || plan->input_dtype == PACER_INT64;
     for (size_t i = 0; i < decision->n_features; i++)
         if (!seen[i])
-            add_bad(bads, true,
-                    pointer_to(bads, "/features", pcr_str(decision->features[i].name)),
+            add_bad(bads, true, pointer_to(bads, "/features", pcr_str(decision->features[i].name)),
                     whole ? "a whole number" : "a finite number", "nothing");
 }
 
@@ -255,9 +256,9 @@ static void read_members(const struct pcr_decision *decision, const struct pcr_d
     }
 }
 
-bool pcr_decide_request_read(const struct pcr_decision *decision, const struct pcr_decide_plan *plan,
-                             struct pcr_str body, struct pcr_decide_request *out,
-                             struct pcr_decide_bads *bads) {
+bool pcr_decide_request_read(const struct pcr_decision *decision,
+                             const struct pcr_decide_plan *plan, struct pcr_str body,
+                             struct pcr_decide_request *out, struct pcr_decide_bads *bads) {
     static const struct pcr_json_options options = {.what = "request body"};
     struct pacer_error err = {0};
     yyjson_val *root = NULL;

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // From features to a batch, and from the model's probabilities to a verdict.
 //
-// The batch has the request in row 0 and one row per feature in which that feature alone is at its baseline. What the
-// chosen class's probability loses in that row is the feature's effect: a statement about this very model and
-// this very request that anyone can check by asking the model again. Attributions that need a background sample
-// (Shapley values) say more about interactions, but cost hundreds of rows and cannot be checked by hand.
+// The batch has the request in row 0 and one row per feature in which that feature alone is at its
+// baseline. What the chosen class's probability loses in that row is the feature's effect: a
+// statement about this very model and this very request that anyone can check by asking the model
+// again. Attributions that need a background sample (Shapley values) say more about interactions,
+// but cost hundreds of rows and cannot be checked by hand.
 //
-// Confidence and effects are float32, in which they are compared and written as well: 0.83 that a model of float32
-// computed is not below a min_confidence of 0.83, although the double nearest to it is.
+// Confidence and effects are float32, in which they are compared and written as well: 0.83 that a
+// model of float32 computed is not below a min_confidence of 0.83, although the double nearest to
+// it is.
 //
-// A row whose numbers are not probabilities (NaN, or outside 0 … 1 by more than rounding can explain) is the model's
-// fault and an error; no decision is made from it.
+// A row whose numbers are not probabilities (NaN, or outside 0 … 1 by more than rounding can
+// explain) is the model's fault and an error; no decision is made from it.
 #include "decide/decide_priv.h"
 
 #include <math.h>
@@ -53,8 +55,7 @@ bool pcr_decide_batch_make(const struct pcr_decision *decision, const struct pcr
     }
     batch->shape[0] = (int64_t)rows;
     batch->shape[1] = (int64_t)n;
-    batch->tensor =
-        (struct pacer_tensor){plan->input, plan->input_dtype, 2, batch->shape, data};
+    batch->tensor = (struct pacer_tensor){plan->input, plan->input_dtype, 2, batch->shape, data};
     batch->output = plan->output;
     batch->run = (struct pacer_run){&batch->tensor, 1, &batch->output, 1};
     return true;
@@ -120,8 +121,7 @@ int pcr_decide_judge(const struct pcr_decision *decision, const struct pcr_decid
     verdict->class_index = chosen;
     verdict->confidence = (float)fmin(fmax(p, 0), 1);
     verdict->fallback = verdict->confidence < (float)decision->min_confidence;
-    verdict->action =
-        verdict->fallback ? decision->fallback_action : plan->classes[chosen].action;
+    verdict->action = verdict->fallback ? decision->fallback_action : plan->classes[chosen].action;
     verdict->n_factors = 0;
     for (size_t row = 1; row < rows; row++) {
         double effect = fmin(fmax(p - probability_at(output, row, chosen), -1), 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of decisions share: a repository with copies of the models of tests/data/decide in a folder of its
-// own, a loop, an engine, configurations to start from, and a way to ask.
+// What the tests of decisions share: a repository with copies of the models of tests/data/decide in
+// a folder of its own, a loop, an engine, configurations to start from, and a way to ask.
 #ifndef PCR_DECIDE_FIXTURE_H
 #define PCR_DECIDE_FIXTURE_H
 
@@ -43,8 +43,9 @@ static const char *contract_file(struct fixture *f, const char *name, const char
     return path;
 }
 
-// Copies the model `from` to the file of model `to`. A version above 0 makes its bytes, and so its hash, its own: the
-// number goes into the model's description (field 6 of the ONNX file; the last one counts).
+// Copies the model `from` to the file of model `to`. A version above 0 makes its bytes, and so its
+// hash, its own: the number goes into the model's description (field 6 of the ONNX file; the last
+// one counts).
 static void copy_model(struct fixture *f, const char *from, const char *to, int version) {
     const char *root = getenv("PACER_SOURCE_ROOT");
     assert_non_null(root);
@@ -69,7 +70,7 @@ __attribute__((unused)) static void replace_model(struct fixture *f, const char 
         fail_msg("%s", err.message);
 }
 
-static const char *const fixture_models[] = {"trend",  "turned", "other", "bare", "garbled",
+static const char *const fixture_models[] = {"trend",  "turned", "other",  "bare", "garbled",
                                              "single", "counts", "double", "echo", "nan"};
 
 static int fixture_setup(void **state) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests and answers: from a body to a status and a body. The models are those of tests/data/decide.
+// Requests and answers: from a body to a status and a body. The models are those of
+// tests/data/decide.
 //
-// The classifier called trend has scores (up, down, 0) for rise, fall and stay, then softmax, and both baselines are 0:
-// with up = u and down = d, the probability of rise is e^u / (e^u + e^d + 1), which the tests work out themselves.
+// The classifier called trend has scores (up, down, 0) for rise, fall and stay, then softmax, and
+// both baselines are 0: with up = u and down = d, the probability of rise is e^u / (e^u + e^d + 1),
+// which the tests work out themselves.
 #include "decide_fixture.h"
 
 #include <math.h>
@@ -11,7 +13,7 @@ static double rise(double up, double down) {
     return exp(up) / (exp(up) + exp(down) + 1);
 }
 
-// --- the answer ------------------------------------------------------------------------------------------------
+// --- the answer --------------------------------------------------------------------------------
 
 static void an_answer_has_all_its_parts(void **state) {
     struct fixture *f = *state;
@@ -118,8 +120,9 @@ static void below_the_threshold_it_falls_back_and_says_so(void **state) {
     yyjson_val *answer = ask_features(f, 200, "{\"up\":0,\"down\":0.5}");
     assert_string_equal(text_at(answer, "/action"), "wait");
     const char *summary = text_at(answer, "/reason/summary");
-    assert_non_null(strstr(summary, "Wait, to be safe: the model leans towards fall but is only 45% "
-                                    "sure, and 50% is needed"));
+    assert_non_null(strstr(summary,
+                           "Wait, to be safe: the model leans towards fall but is only 45% "
+                           "sure, and 50% is needed"));
     struct pcr_decision_stats stats;
     pcr_decision_stats(f->decision, &stats);
     assert_int_equal(stats.fallbacks, 1);
@@ -146,12 +149,13 @@ static void the_summary_reads_well(void **state) {
     config.features[0].label = "the upward pull";
     use(f, &config);
     yyjson_val *answer = ask_features(f, 200, "{\"up\":2,\"down\":1}");
-    assert_string_equal(text_at(answer, "/reason/summary"),
-                        "Buy: the model sees rise (67% sure), mainly because the upward pull is 2, "
-                        "above its usual 0. Against it: down is 1, above its usual 0.");
+    assert_string_equal(
+        text_at(answer, "/reason/summary"),
+        "Buy: the model sees rise (67% sure), mainly because the upward pull (2) is "
+        "above its usual 0. Against it: down (1) is above its usual 0.");
     answer = ask_features(f, 200, "{\"up\":12345.678,\"down\":0}");
     assert_non_null(strstr(text_at(answer, "/reason/summary"), "(100% sure)"));
-    assert_non_null(strstr(text_at(answer, "/reason/summary"), "is 12346, above"));
+    assert_non_null(strstr(text_at(answer, "/reason/summary"), "pull (12346) is above"));
     answer = ask_features(f, 200, "{\"up\":8,\"down\":0}");
     assert_non_null(strstr(text_at(answer, "/reason/summary"), "(more than 99% sure)"));
 }
@@ -179,12 +183,13 @@ static void text_of_the_client_comes_back_unharmed(void **state) {
     f->id = "\xc3\xa9\xe6\x97\xa5\"\\\n";
     yyjson_val *answer = ask_features(f, 200, "{\"up\":2,\"down\":1}");
     assert_string_equal(text_at(answer, "/id"), f->id);
-    answer = ask_features(f, 400, "{\"up\":2,\"down\":1,\"\xe6\x97\xa5/~\\u0001\":\"\xf0\x9f\x98\x80\"}");
+    answer = ask_features(f, 400,
+                          "{\"up\":2,\"down\":1,\"\xe6\x97\xa5/~\\u0001\":\"\xf0\x9f\x98\x80\"}");
     assert_string_equal(text_at(answer, "/faults/0/pointer"), "/features/\xe6\x97\xa5~1~0\x01");
     assert_non_null(strstr(text_at(answer, "/faults/0/got"), "\xf0\x9f\x98\x80"));
 }
 
-// --- limits ------------------------------------------------------------------------------------------------------
+// --- limits ------------------------------------------------------------------------------------
 
 static void limits_are_computed_and_clamped(void **state) {
     struct fixture *f = *state;
@@ -193,15 +198,16 @@ static void limits_are_computed_and_clamped(void **state) {
     static const struct {
         const char *income, *amount;
     } cases[] = {
-        {"900", "225"},   {"4000", "1000"}, {"4000.01", "1000"}, {"1e300", "1000"}, {"-50", "0"},
-        {"-0.0", "0"},    {"0", "0"},       {"1.2", "0.3"},      {"0.1", "0.025"},  {"1e-300", "0"},
-        {"33.33", "8.3325"},
+        {"900", "225"},   {"4000", "1000"}, {"4000.01", "1000"}, {"1e300", "1000"},
+        {"-50", "0"},     {"-0.0", "0"},    {"0", "0"},          {"1.2", "0.3"},
+        {"0.1", "0.025"}, {"1e-300", "0"},  {"33.33", "8.3325"},
     };
     for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
         char body[256];
-        snprintf(body, sizeof body,
-                 "{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},\"context\":{\"income\":%s}}",
-                 cases[i].income);
+        snprintf(
+            body, sizeof body,
+            "{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},\"context\":{\"income\":%s}}",
+            cases[i].income);
         yyjson_val *answer = ask(f, 200, body);
         assert_true(number_at(answer, "/limits/amount") == strtod(cases[i].amount, NULL));
     }
@@ -229,8 +235,9 @@ static void limits_reach_into_context_and_features(void **state) {
                  "\"context\":{\"person\":{\"income\":1e10}}}");
     assert_int_equal(size_at(answer, "/faults"), 1);
     assert_string_equal(text_at(answer, "/faults/0/pointer"), "/context/person/income");
-    answer = ask(f, 400, "{\"user_id\":\"u\",\"features\":{\"up\":0.1,\"down\":1},"
-                         "\"context\":{\"person\":7}}");
+    answer = ask(f, 400,
+                 "{\"user_id\":\"u\",\"features\":{\"up\":0.1,\"down\":1},"
+                 "\"context\":{\"person\":7}}");
     assert_string_equal(text_at(answer, "/faults/0/pointer"), "/context/person");
     assert_string_equal(text_at(answer, "/faults/0/expected"), "an object");
     answer = ask(f, 400, "{\"user_id\":\"u\",\"features\":{\"up\":0.1,\"down\":1}}");
@@ -239,7 +246,7 @@ static void limits_reach_into_context_and_features(void **state) {
     assert_string_equal(text_at(answer, "/faults/0/got"), "nothing");
 }
 
-// --- bad requests --------------------------------------------------------------------------------------------------
+// --- bad requests ------------------------------------------------------------------------------
 
 static void every_fault_is_listed_at_once(void **state) {
     struct fixture *f = *state;
@@ -278,11 +285,21 @@ static void bodies_that_are_no_request(void **state) {
     struct pcr_config_decision config = trend(f);
     use(f, &config);
     static const char *const bodies[] = {
-        "", " ", "{", "nonsense", "[]", "null", "7", "\"x\"", "{}", "{\"user_id\":\"u\"}",
+        "",
+        " ",
+        "{",
+        "nonsense",
+        "[]",
+        "null",
+        "7",
+        "\"x\"",
+        "{}",
+        "{\"user_id\":\"u\"}",
         "{\"user_id\":\"u\",\"features\":{\"up\":NaN,\"down\":1},\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":1e999,\"down\":1},\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":-Infinity,\"down\":1},\"context\":{\"income\":1}}",
-        "{\"user_id\":\"u\",\"features\":{\"up\":1,\"up\":2,\"down\":1},\"context\":{\"income\":1}}",
+        "{\"user_id\":\"u\",\"features\":{\"up\":1,\"up\":2,\"down\":1},\"context\":{\"income\":1}"
+        "}",
         "{\"user_id\":\"u\",\"features\":[1,2],\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":true,\"down\":1},\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":1,\"down\":1},\"context\":[]}",
@@ -306,7 +323,8 @@ static void user_ids_are_counted_in_characters(void **state) {
     struct pcr_config_decision config = trend(f);
     use(f, &config);
     for (size_t n = 127; n <= 129; n++) {
-        char body[1024] = "{\"features\":{\"up\":1,\"down\":1},\"context\":{\"income\":1},\"user_id\":\"";
+        char body[1024] =
+            "{\"features\":{\"up\":1,\"down\":1},\"context\":{\"income\":1},\"user_id\":\"";
         for (size_t i = 0; i < n; i++)
             strcat(body, "\xe6\x97\xa5");
         strcat(body, "\"}");
@@ -345,7 +363,7 @@ static void the_list_of_faults_is_bounded(void **state) {
     pcr_buf_fini(&body);
 }
 
-// --- models that misbehave ---------------------------------------------------------------------------------------
+// --- models that misbehave ---------------------------------------------------------------------
 
 static void numbers_that_are_no_probabilities_are_an_error(void **state) {
     struct fixture *f = *state;
@@ -378,9 +396,9 @@ static void a_broken_contract_never_leaves(void **state) {
     use(f, &config);
     ask(f, 200,
         "{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},\"context\":{\"income\":3200}}");
-    yyjson_val *answer = ask(
-        f, 500,
-        "{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},\"context\":{\"income\":3300}}");
+    yyjson_val *answer =
+        ask(f, 500,
+            "{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},\"context\":{\"income\":3300}}");
     assert_string_equal(text_at(answer, "/pointer"), "/limits/amount");
     assert_non_null(strstr(text_at(answer, "/error"), "contract"));
     assert_int_equal(yyjson_obj_size(answer), 2);
@@ -399,7 +417,7 @@ static void memory_may_run_out_anywhere(void **state) {
     for (size_t bytes = 0; bytes < 24000; bytes += 128) {
         f->arena_bytes = bytes;
         int status = submit(f, "{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},"
-                             "\"context\":{\"income\":1}}");
+                               "\"context\":{\"income\":1}}");
         answered += status == 200;
         refused += status == 503;
         assert_true(status == 200 || status == 503 || status == 500);
@@ -410,7 +428,7 @@ static void memory_may_run_out_anywhere(void **state) {
     assert_true(refused > 0);
 }
 
-// --- reload --------------------------------------------------------------------------------------------------------
+// --- reload ------------------------------------------------------------------------------------
 
 static void a_model_may_be_replaced_while_it_serves(void **state) {
     struct fixture *f = *state;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loading decisions: what can be found wrong before the first request, and what a decision says of itself.
+// Loading decisions: what can be found wrong before the first request, and what a decision says of
+// itself.
 #include "decide_fixture.h"
 
 struct found {
@@ -70,7 +71,7 @@ static void faults_of_the_configuration(void **state) {
     config = trend(f);
     config.limits[0].min = 2000;
     expect_fault(f, &config, 31, "min 2000 is above max 1000");
-    static const char *const fields[] = {"income", "context", "context.", "context..x",
+    static const char *const fields[] = {"income",       "context", "context.",      "context..x",
                                          "features.upp", "user_id", "features.up.x", ""};
     for (size_t i = 0; i < PCR_COUNT_OF(fields); i++) {
         config = trend(f);
@@ -186,7 +187,7 @@ static void faults_of_the_contract(void **state) {
     expect_fault(f, &config, 5, "its own example does not satisfy it");
 }
 
-// --- what a decision says of itself -------------------------------------------------------------------------------
+// --- what a decision says of itself ------------------------------------------------------------
 
 static char *written(const struct pcr_decision *decision,
                      void (*write)(const struct pcr_decision *, struct pcr_json_writer *)) {
@@ -234,7 +235,8 @@ static void the_example_request_works_and_fits_its_schema(void **state) {
         "\"person\":{\"age\":5,\"income\":10},\"person-id\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":0,\"down\":0},\"context\":{\"a\":{\"b\":{}},"
         "\"person\":{\"age\":5,\"income\":10},\"person-id\":1}}",
-        "{\"user_id\":\"u\",\"features\":{\"up\":0,\"down\":0},\"context\":{\"a\":{\"b\":{\"c\":1}},"
+        "{\"user_id\":\"u\",\"features\":{\"up\":0,\"down\":0},\"context\":{\"a\":{\"b\":{\"c\":1}}"
+        ","
         "\"person\":{\"age\":5,\"income\":10},\"person-id\":1},\"more\":1}",
     };
     for (size_t i = 0; i < PCR_COUNT_OF(refused); i++) {
@@ -267,7 +269,8 @@ static void the_example_answer_satisfies_the_contract(void **state) {
     struct pcr_config_decision config = trend(f);
     use(f, &config);
     char *answer = written(f->decision, pcr_decision_answer_example);
-    assert_non_null(strstr(answer, "\"action\":\"wait\"")); // at its baselines the model is not sure
+    assert_non_null(
+        strstr(answer, "\"action\":\"wait\"")); // at its baselines the model is not sure
     assert_int_equal(pacer_contract_check(pcr_decision_contract(f->decision), answer,
                                           strlen(answer), NULL, NULL, NULL),
                      0);

@@ -70,7 +70,8 @@ def main():
     turned = metadata(("down", "up"), baseline=(2.0, 1.0))
     write("turned.onnx", [classifier("input", (1, 0))], row, outputs(), turned)
     other = ["rise", "fall", "flat"]
-    write("other.onnx", [classifier("input", classes=other)], row, outputs(), metadata(classes=other))
+    props = metadata(classes=other)
+    write("other.onnx", [classifier("input", classes=other)], row, outputs(), props)
     write("bare.onnx", [classifier("input")], row, outputs())
     garbled = {"pacer.features": "up, down", "pacer.classes": "[]", "pacer.baseline": "[0, 0]"}
     write("garbled.onnx", [classifier("input")], row, outputs(), garbled)
