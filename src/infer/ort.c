@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 static struct pcr_ort ort;
 static struct pacer_error ort_error;
@@ -23,8 +24,43 @@ static void ORT_API_CALL on_log(void *ctx, OrtLoggingLevel severity, const char 
         cb(severity >= ORT_LOGGING_LEVEL_ERROR ? PCR_LOG_ERROR : PCR_LOG_WARN, message);
 }
 
+// ONNX Runtime puts the place in its source before many of its words: "/…/graph.cc:12 bool onnxruntime::F(int) const ".
+// That says nothing to the owner of a model, so it is left out.
+static const char *skip_place(const char *place) {
+    const char *at = strchr(place, '(');
+    int depth = 0;
+    for (; at && *at; at++) {
+        depth += *at == '(';
+        depth -= *at == ')';
+        if (depth == 0)
+            break;
+    }
+    if (!at || !*at)
+        return place;
+    at++;
+    if (strncmp(at, " const", 6) == 0)
+        at += 6;
+    if (strncmp(at, " [with", 6) == 0 && strchr(at, ']'))
+        at = strchr(at, ']') + 1;
+    return at + strspn(at, " ");
+}
+
+// The words without that place, and on one line.
+static void copy_words(const char *words, char *out, size_t out_bytes) {
+    const char *place = strstr(words, "/onnxruntime");
+    int before = place ? (int)(place - words) : 0;
+    snprintf(out, out_bytes, "%.*s%s", before, words, place ? skip_place(place) : words);
+    for (char *c = out; *c; c++)
+        if (*c == '\n')
+            *c = ' ';
+    for (size_t n = strlen(out); n > 0 && out[n - 1] == ' '; n--)
+        out[n - 1] = '\0';
+}
+
 int pcr_ort_fail(struct pacer_error *err, int code, OrtStatus *status, const char *what) {
-    pcr_err(err, code, "session", "%s: %s", what, ort.api->GetErrorMessage(status));
+    char words[sizeof err->message];
+    copy_words(ort.api->GetErrorMessage(status), words, sizeof words);
+    pcr_err(err, code, "session", "%s: %s", what, words);
     ort.api->ReleaseStatus(status);
     return code;
 }
