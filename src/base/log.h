@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-enum pcr_log_level { PCR_LOG_DEBUG, PCR_LOG_INFO, PCR_LOG_WARN, PCR_LOG_ERROR };
+// PCR_LOG_NONE is for `level` below only: nothing is logged.
+enum pcr_log_level { PCR_LOG_DEBUG, PCR_LOG_INFO, PCR_LOG_WARN, PCR_LOG_ERROR, PCR_LOG_NONE };
 
 struct pcr_log_options {
     enum pcr_log_level level; // less is dropped

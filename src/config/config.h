@@ -110,5 +110,9 @@ int pcr_config_load(const char *path, const struct pcr_config_override *override
 void pcr_config_destroy(struct pcr_config *config);
 void pcr_config_faults_init(struct pcr_config_faults *faults);
 void pcr_config_faults_fini(struct pcr_config_faults *faults);
+// Adds a fault that others found (a model that does not load); both texts are copied, control characters in the
+// message become '?'. Counted as dropped when there is no room.
+void pcr_config_faults_add(struct pcr_config_faults *faults, const char *file, int line, int column,
+                           const char *message);
 
 #endif

@@ -24,40 +24,38 @@ static void make_printable(char *text) {
             *text = '?';
 }
 
-__attribute__((format(printf, 2, 0))) static char *make_message(struct pcr_config_ctx *ctx,
-                                                                const char *format, va_list args) {
-    char text[MESSAGE_BYTES_MAX];
-    vsnprintf(text, sizeof text, format, args);
-    make_printable(text);
-    return ctx->flag ? pcr_arena_printf(&ctx->faults->arena, "%s: %s", ctx->flag, text)
-                     : pcr_arena_dup(&ctx->faults->arena, pcr_str(text));
-}
-
-void pcr_config_fault(struct pcr_config_ctx *ctx, int line, int column, const char *format, ...) {
-    struct pcr_config_faults *faults = ctx->faults;
+void pcr_config_faults_add(struct pcr_config_faults *faults, const char *file, int line, int column,
+                           const char *message) {
     if (!faults->list)
         faults->list =
             pcr_arena_calloc(&faults->arena, PCR_CONFIG_FAULTS_MAX, sizeof *faults->list);
-    if (!faults->list || faults->n == PCR_CONFIG_FAULTS_MAX) {
+    char *text = NULL;
+    const char *name = NULL;
+    if (faults->list && faults->n < PCR_CONFIG_FAULTS_MAX) {
+        text = pcr_arena_dup(&faults->arena, pcr_str(message));
+        name = pcr_arena_dup(&faults->arena, pcr_str(file));
+    }
+    if (!text || !name) {
         faults->dropped++;
         return;
     }
+    make_printable(text);
+    faults->list[faults->n++] = (struct pcr_config_fault){name, line, column, text};
+}
+
+void pcr_config_fault(struct pcr_config_ctx *ctx, int line, int column, const char *format, ...) {
+    char text[MESSAGE_BYTES_MAX];
+    size_t used = 0;
+    if (ctx->flag)
+        used = (size_t)snprintf(text, 256, "%.200s: ", ctx->flag);
     va_list args;
     va_start(args, format);
-    const char *message = make_message(ctx, format, args);
+    vsnprintf(text + used, sizeof text - used, format, args);
     va_end(args);
-    const char *file =
-        ctx->flag ? "command line" : pcr_arena_dup(&faults->arena, pcr_str(ctx->file));
-    if (!message || !file) {
-        faults->dropped++;
-        return;
-    }
-    faults->list[faults->n++] = (struct pcr_config_fault){
-        .file = file,
-        .line = ctx->flag ? 0 : line,
-        .column = ctx->flag ? 0 : column,
-        .message = message,
-    };
+    if (ctx->flag)
+        pcr_config_faults_add(ctx->faults, "command line", 0, 0, text);
+    else
+        pcr_config_faults_add(ctx->faults, ctx->file, line, column, text);
 }
 
 void pcr_config_faults_sort(struct pcr_config_faults *faults) {

@@ -128,7 +128,7 @@ class Server:
 
     def wait_ready(self):
         # The log says which port the kernel chose.
-        self.port = int(self.wait_for_log(r"listening on \S*:(\d+)").group(1))
+        self.port = int(self.wait_for_log(r"ready on \S*?:(\d+):").group(1))
         end = time.monotonic() + START_SECONDS
         while True:
             try:

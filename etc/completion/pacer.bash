@@ -1,0 +1,56 @@
+# bash completion for pacer, printed by: pacer completion bash
+_pacer() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    local command=${COMP_WORDS[1]} words=
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W 'serve check run inspect version help completion --help --version' -- "$cur")
+        return
+    fi
+    case $command:$prev in
+    serve:--listen) return ;;
+    serve:--models) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    serve:--threads) return ;;
+    serve:--workers) return ;;
+    serve:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warn error' -- "$cur"); return ;;
+    serve:--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
+    serve:--drain) return ;;
+    serve:--body-max) return ;;
+    serve:--cors-origin) return ;;
+    serve:--set) return ;;
+    check:--listen) return ;;
+    check:--models) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    check:--threads) return ;;
+    check:--workers) return ;;
+    check:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warn error' -- "$cur"); return ;;
+    check:--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
+    check:--drain) return ;;
+    check:--body-max) return ;;
+    check:--cors-origin) return ;;
+    check:--set) return ;;
+    run:-i | run:--input) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    run:-o | run:--output) return ;;
+    esac
+    if [[ $cur == -* ]]; then
+        case $command in
+        serve) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --body-max --cors-origin --set --help' ;;
+        check) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --body-max --cors-origin --json --set --help' ;;
+        run) words='--input --output --quantized --help' ;;
+        inspect) words='--json --help' ;;
+        version) words='--json --help' ;;
+        help) words='--help' ;;
+        completion) words='--help' ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+        return
+    fi
+    case $command in
+    serve) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    check) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    run) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    inspect) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    help) mapfile -t COMPREPLY < <(compgen -W 'serve check run inspect version help completion exit-codes' -- "$cur") ;;
+    completion) mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- "$cur") ;;
+    esac
+}
+complete -o filenames -F _pacer pacer

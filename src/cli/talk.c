@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int pcr_cli_fail(enum pcr_exit code, const char *format, ...) {
+    va_list args;
+    bool color = pcr_cli_color(stderr);
+    fputs(color ? "\033[1mpacer:\033[0m " : "pacer: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return code;
+}
+
+int pcr_cli_usage(const struct pcr_cli_command *command, const char *format, ...) {
+    va_list args;
+    bool color = pcr_cli_color(stderr);
+    fputs(color ? "\033[1mpacer:\033[0m " : "pacer: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\nTry 'pacer %s%s--help'.\n", command ? command->name : "",
+            command ? " " : "");
+    return PCR_EXIT_USAGE;
+}
+
+bool pcr_cli_color(FILE *stream) {
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    if ((no_color && *no_color) || (term && strcmp(term, "dumb") == 0))
+        return false;
+    return isatty(fileno(stream)) == 1;
+}
+
+int pcr_cli_print(const struct pcr_buf *buf) {
+    if (buf->failed)
+        return pcr_cli_fail(PCR_EXIT_FAILURE, "the output needs more memory than there is");
+    fwrite(buf->data, 1, buf->len, stdout); // errors stick; pcr_cli_finish looks
+    return PCR_EXIT_OK;
+}
+
+int pcr_cli_finish(int code) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    pcr_cli_fail(PCR_EXIT_FAILURE, "cannot write the output: %s",
+                 errno ? strerror(errno) : "an earlier write failed");
+    return code != PCR_EXIT_OK ? code : PCR_EXIT_FAILURE;
+}
