@@ -41,6 +41,12 @@ static bool copy_text(struct pcr_arena *arena, const char *from, const char **to
     return !from || *to;
 }
 
+// The same for what must be there.
+static bool copy_name(struct pcr_arena *arena, const char *from, const char **to) {
+    *to = pcr_arena_dup(arena, pcr_str(from ? from : ""));
+    return *to;
+}
+
 static const char *label_of(struct pcr_arena *arena, const struct pcr_config_feature *config) {
     char *label = pcr_arena_dup(arena, pcr_str(config->label ? config->label : config->name));
     for (char *c = label; c && !config->label && *c; c++)
@@ -64,7 +70,7 @@ static bool copy_features(struct pcr_decision *decision, const struct pcr_config
         to->baseline = from->baseline;
         to->line = from->line;
         to->label = label_of(&decision->arena, from);
-        if (!to->label || !copy_text(&decision->arena, from->name, &to->name))
+        if (!to->label || !copy_name(&decision->arena, from->name, &to->name))
             return false;
         decision->feature_names[i] = to->name;
         void *old = NULL;
@@ -89,8 +95,8 @@ static bool copy_actions(struct pcr_decision *decision, const struct pcr_config_
     for (size_t i = 0; i < config->n_actions; i++) {
         struct pcr_config_action *to = &decision->actions[i];
         to->line = config->actions[i].line;
-        if (!copy_text(&decision->arena, config->actions[i].label, &to->label) ||
-            !copy_text(&decision->arena, config->actions[i].action, &to->action))
+        if (!copy_name(&decision->arena, config->actions[i].label, &to->label) ||
+            !copy_name(&decision->arena, config->actions[i].action, &to->action))
             return false;
         for (size_t j = 0; j < i; j++)
             if (strcmp(decision->actions[j].label, to->label) == 0)
@@ -185,8 +191,8 @@ static bool copy_limits(struct pcr_decision *decision, const struct pcr_config_d
         to->max = from->max;
         to->line = from->line;
         to->feature = -1;
-        if (!copy_text(&decision->arena, from->name, &to->name) ||
-            !copy_text(&decision->arena, from->field ? from->field : "", &to->field))
+        if (!copy_name(&decision->arena, from->name, &to->name) ||
+            !copy_name(&decision->arena, from->field, &to->field))
             return false;
         to->pointer = pointer_of(&decision->arena, to->field);
         if (!to->pointer)
@@ -379,7 +385,7 @@ static int look_at_model(struct pcr_decision *decision, struct pcr_repository *r
     }
     struct pcr_arena scratch;
     pcr_arena_init(&scratch, SCRATCH_BYTES_MAX);
-    struct pcr_decide_plan plan;
+    struct pcr_decide_plan plan = {.next = NULL};
     size_t faults = report->n;
     int rc = pcr_decide_plan_compile(decision, model, &scratch, &plan, report);
     decision->whole_numbers =

@@ -24,18 +24,22 @@ static int by_path(const void *a, const void *b) {
 }
 
 // The fields of context, sorted, each once.
-static void context_fields(const struct pcr_decision *decision, struct fields *fields) {
-    struct field all[PCR_DECIDE_LIMITS_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < decision->n_limits; i++)
-        if (decision->limits[i].feature < 0)
-            all[n++] = (struct field){decision->limits[i].field + strlen("context."),
-                                      &decision->limits[i], decision->example_fields[i]};
-    qsort(all, n, sizeof *all, by_path);
-    fields->n = 0;
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || strcmp(all[i].path, all[i - 1].path) != 0)
-            fields->list[fields->n++] = all[i];
+static struct fields context_fields(const struct pcr_decision *decision) {
+    struct fields fields = {.n = 0};
+    struct field *list = fields.list;
+    for (size_t i = 0; i < decision->n_limits; i++) {
+        const struct pcr_decide_limit *limit = &decision->limits[i];
+        if (limit->feature < 0)
+            list[fields.n++] = (struct field){limit->field + strlen("context."), limit,
+                                              decision->example_fields[i]};
+    }
+    qsort(list, fields.n, sizeof *list, by_path);
+    size_t kept = 0;
+    for (size_t i = 0; i < fields.n; i++)
+        if (kept == 0 || strcmp(list[i].path, list[kept - 1].path) != 0)
+            list[kept++] = list[i];
+    fields.n = kept;
+    return fields;
 }
 
 static struct pcr_str next_name(const struct field *field, size_t from) {
@@ -150,8 +154,7 @@ static void write_features_schema(struct pcr_json_writer *w, const struct pcr_de
 }
 
 void pcr_decision_request_schema(const struct pcr_decision *decision, struct pcr_json_writer *out) {
-    struct fields fields;
-    context_fields(decision, &fields);
+    struct fields fields = context_fields(decision);
     pcr_json_object_begin(out);
     pcr_json_key(out, "type");
     pcr_json_text(out, "object");
@@ -182,8 +185,7 @@ void pcr_decision_request_schema(const struct pcr_decision *decision, struct pcr
 
 void pcr_decision_request_example(const struct pcr_decision *decision,
                                   struct pcr_json_writer *out) {
-    struct fields fields;
-    context_fields(decision, &fields);
+    struct fields fields = context_fields(decision);
     pcr_json_object_begin(out);
     pcr_json_key(out, "user_id");
     pcr_json_text(out, "u-17");

@@ -58,6 +58,7 @@ static const char *describe(struct pcr_decide_bads *bads, yyjson_val *value) {
 static const char *pointer_to(struct pcr_decide_bads *bads, const char *prefix,
                               struct pcr_str name) {
     struct pcr_buf buf;
+    PCR_ASSERT(name.ptr);
     bool cut = name.len > NAME_BYTES_SHOWN;
     if (cut) {
         name.len = NAME_BYTES_SHOWN;

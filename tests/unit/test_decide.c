@@ -298,8 +298,8 @@ static void bodies_that_are_no_request(void **state) {
         "{\"user_id\":\"u\",\"features\":{\"up\":NaN,\"down\":1},\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":1e999,\"down\":1},\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":-Infinity,\"down\":1},\"context\":{\"income\":1}}",
-        "{\"user_id\":\"u\",\"features\":{\"up\":1,\"up\":2,\"down\":1},\"context\":{\"income\":1}"
-        "}",
+        ("{\"user_id\":\"u\",\"features\":{\"up\":1,\"up\":2,\"down\":1},\"context\":{\"income\":1}"
+         "}"),
         "{\"user_id\":\"u\",\"features\":[1,2],\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":true,\"down\":1},\"context\":{\"income\":1}}",
         "{\"user_id\":\"u\",\"features\":{\"up\":1,\"down\":1},\"context\":[]}",
