@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection: bytes in, whole requests to the handler, and the rules about when to read, when to stop and when to
-// close.
+// A connection: bytes in, whole requests to the handler, and the rules about when to read, when to
+// stop and when to close.
 //
-// States. The reading side is between requests, in a head, in a body, or lingering; the writing side owes answers to
-// the requests in `owed`, in order. pcr_http_conn_settle is the one place that derives from both what the transport
-// should do (read or not, close or not) and which deadline holds; it runs at the end of every event. So an event only
-// changes facts, and no path can forget to stop a timer or to resume reading.
+// States. The reading side is between requests, in a head, in a body, or lingering; the writing
+// side owes answers to the requests in `owed`, in order. pcr_http_conn_settle is the one place that
+// derives from both what the transport should do (read or not, close or not) and which deadline
+// holds; it runs at the end of every event. So an event only changes facts, and no path can forget
+// to stop a timer or to resume reading.
 //
-// Reading stops while answers wait in the kernel's buffer (a slow reader), or while pipelined_max answers are owed;
-// what was received by then, less than one read buffer, is kept in `pending`. Otherwise it goes on, also while a request
-// is being worked on, since that is how a broken connection is seen. An end of file is not: a peer may close its writing
-// side and wait for the answer.
+// Reading stops while answers wait in the kernel's buffer (a slow reader), or while pipelined_max
+// answers are owed; what was received by then, less than one read buffer, is kept in `pending`.
+// Otherwise it goes on, also while a request is being worked on, since that is how a broken
+// connection is seen. An end of file is not: a peer may close its writing side and wait for the
+// answer.
 //
-// Closing. After the last answer the writing side is closed and what the peer still sends is thrown away for a moment:
-// closing at once would reset the connection and could destroy an answer which the peer has not read yet.
+// Closing. After the last answer the writing side is closed and what the peer still sends is thrown
+// away for a moment: closing at once would reset the connection and could destroy an answer which
+// the peer has not read yet.
 //
-// Lifetime. A connection's memory stays until the transport has said its last and no request refers to it.
-// Rejected: one timer per connection; there is one list per kind of deadline, and a sweep looks at the front.
+// Lifetime. A connection's memory stays until the transport has said its last and no request refers
+// to it. Rejected: one timer per connection; there is one list per kind of deadline, and a sweep
+// looks at the front.
 #include "http/http_priv.h"
 
 bool pcr_http_conn_idle(const struct pcr_http_conn *conn) {
@@ -31,7 +35,8 @@ static size_t queued_bytes(const struct pcr_http_conn *conn) {
     return conn->transport->queued(conn->io);
 }
 
-// --- requests -------------------------------------------------------------------------------------------------
+// --- requests
+// -------------------------------------------------------------------------------------------------
 
 static void owe(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
     conn->reading = NULL;
@@ -46,7 +51,8 @@ static void finish_head(struct pcr_http_conn *conn, struct pcr_http_request_priv
     pub->body = pcr_buf_view(&request->body);
     pub->received_ns = pub->received_ns ? pub->received_ns : conn->read_ns;
     if (pub->id.len == 0) {
-        pcr_rand_uuid7(conn->server->date_real_ns + (conn->read_ns - conn->server->date_ns), request->id);
+        pcr_rand_uuid7(conn->server->date_real_ns + (conn->read_ns - conn->server->date_ns),
+                       request->id);
         pub->id = (struct pcr_str){request->id, PCR_UUID_TEXT_BYTES - 1};
     }
 }
@@ -83,7 +89,8 @@ void pcr_http_conn_refuse(struct pcr_http_conn *conn, int status, const char *me
     if (request->pub.path.len == 0)
         request->pub.path = PCR_STR("");
     owe(conn, request);
-    struct pcr_http_reply reply = {.status = status, .content_type = "application/json", .close = true};
+    struct pcr_http_reply reply = {
+        .status = status, .content_type = "application/json", .close = true};
     // The messages are this room's own texts: nothing in them needs escaping.
     char *body = pcr_arena_printf(&request->pub.arena, "{\"error\":\"%s\"}", message);
     reply.body = body ? pcr_str(body) : PCR_STR("{\"error\":\"out of memory\"}");
@@ -115,10 +122,12 @@ void pcr_http_conn_cut_owed(struct pcr_http_conn *conn) {
     }
 }
 
-// --- parsing --------------------------------------------------------------------------------------------------
+// --- parsing
+// --------------------------------------------------------------------------------------------------
 
 static bool may_parse(const struct pcr_http_conn *conn) {
-    return !conn->closed && !conn->last && conn->n_owed < conn->server->options.limits.pipelined_max;
+    return !conn->closed && !conn->last &&
+           conn->n_owed < conn->server->options.limits.pipelined_max;
 }
 
 // Parses up to the end, a stop, or an error; returns the bytes used.
@@ -131,7 +140,8 @@ static size_t parse(struct pcr_http_conn *conn, const char *bytes, size_t size) 
         if (code == HPE_OK) {
             conn->chunk_start += size - used;
             if (conn->phase == PCR_HTTP_IN_HEAD && conn->head_start != UINT64_MAX &&
-                conn->chunk_start - conn->head_start > conn->server->options.limits.header_bytes_max)
+                conn->chunk_start - conn->head_start >
+                    conn->server->options.limits.header_bytes_max)
                 pcr_http_conn_refuse(conn, 431, "the request's head is too large");
             return size;
         }
@@ -213,7 +223,8 @@ void pcr_http_conn_continue(struct pcr_http_conn *conn) {
     pcr_http_conn_unref_memory(conn);
 }
 
-// --- deadlines ------------------------------------------------------------------------------------------------
+// --- deadlines
+// ------------------------------------------------------------------------------------------------
 
 static uint64_t deadline_length_ms(const struct pcr_http_limits *limits,
                                    enum pcr_http_deadline kind) {
@@ -300,8 +311,7 @@ void pcr_http_server_sweep(struct pcr_http_server *server, uint64_t now_ns) {
     for (size_t kind = 0; kind < PCR_HTTP_DL_COUNT; kind++) {
         struct pcr_list *list = &server->deadlines[kind];
         while (!pcr_list_empty(list)) {
-            struct pcr_http_conn *conn =
-                PCR_LIST_ENTRY(list->next, struct pcr_http_conn, deadline);
+            struct pcr_http_conn *conn = PCR_LIST_ENTRY(list->next, struct pcr_http_conn, deadline);
             if (conn->deadline_ns > now_ns)
                 break;
             pcr_list_remove(&conn->deadline);
@@ -310,7 +320,8 @@ void pcr_http_server_sweep(struct pcr_http_server *server, uint64_t now_ns) {
     }
 }
 
-// --- settling -------------------------------------------------------------------------------------------------
+// --- settling
+// -------------------------------------------------------------------------------------------------
 
 static void set_reading(struct pcr_http_conn *conn, bool read) {
     if (conn->paused == !read)
@@ -366,12 +377,14 @@ void pcr_http_conn_settle(struct pcr_http_conn *conn) {
                 (queued == 0 && conn->pending.len == 0 && may_parse(conn));
     set_reading(conn, read);
     enum pcr_http_deadline kind = wanted_deadline(conn);
-    bool per_request = kind == PCR_HTTP_DL_HEADER || kind == PCR_HTTP_DL_BODY || kind == PCR_HTTP_DL_IDLE;
+    bool per_request =
+        kind == PCR_HTTP_DL_HEADER || kind == PCR_HTTP_DL_BODY || kind == PCR_HTTP_DL_IDLE;
     if (kind != conn->deadline_kind || (per_request && conn->deadline_request != conn->serial))
         start_deadline(conn, kind);
 }
 
-// --- the transport's events -----------------------------------------------------------------------------------
+// --- the transport's events
+// -----------------------------------------------------------------------------------
 
 void pcr_http_conn_ended(struct pcr_http_conn *conn, int status) {
     if (conn->closed)
@@ -382,7 +395,8 @@ void pcr_http_conn_ended(struct pcr_http_conn *conn, int status) {
     }
     conn->peer_ended = true;
     if (conn->phase == PCR_HTTP_LINGERING || conn->reading) { // nobody to answer, or half a request
-        bool others = conn->phase != PCR_HTTP_LINGERING && (conn->n_owed > 0 || queued_bytes(conn) > 0);
+        bool others =
+            conn->phase != PCR_HTTP_LINGERING && (conn->n_owed > 0 || queued_bytes(conn) > 0);
         if (!others) {
             pcr_http_conn_close(conn);
             return;

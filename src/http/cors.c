@@ -59,10 +59,10 @@ bool pcr_http_cors_preflight(struct pcr_http_request_priv *request) {
     struct pcr_http_reply reply = {.status = 204};
     struct pcr_http_header headers[3];
     if (allowed(request).ptr) {
-        headers[reply.n_headers++] = (struct pcr_http_header){
-            PCR_STR("Access-Control-Allow-Methods"), PCR_STR(METHODS)};
-        const char *age = pcr_arena_printf(&request->pub.arena, "%llu",
-                                           (unsigned long long)cors->max_age_s);
+        headers[reply.n_headers++] =
+            (struct pcr_http_header){PCR_STR("Access-Control-Allow-Methods"), PCR_STR(METHODS)};
+        const char *age =
+            pcr_arena_printf(&request->pub.arena, "%llu", (unsigned long long)cors->max_age_s);
         if (age && cors->max_age_s)
             headers[reply.n_headers++] =
                 (struct pcr_http_header){PCR_STR("Access-Control-Max-Age"), pcr_str(age)};

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Content codings: gzip and deflate (the zlib format) both ways.
 //
-// A request's body is decompressed piece by piece as it arrives, so a bomb is seen after body_bytes_max bytes and never
-// held compressed as well; zlib's state comes from the request's arena. Answers are compressed by one reusable stream
-// per coding and loop. Rejected: decompressing the whole body at its end, which would hold the loop up.
+// A request's body is decompressed piece by piece as it arrives, so a bomb is seen after
+// body_bytes_max bytes and never held compressed as well; zlib's state comes from the request's
+// arena. Answers are compressed by one reusable stream per coding and loop. Rejected: decompressing
+// the whole body at its end, which would hold the loop up.
 #include "http/http_priv.h"
 
 #include <stdlib.h>
@@ -55,8 +56,8 @@ static int read_element(struct pcr_str element, struct pcr_str *coding) {
     return weight;
 }
 
-// RFC 9110, 12.5.3. A weight that is none rules its coding out; several header lines count as one list only in their
-// last line, since compressing is never an obligation.
+// RFC 9110, 12.5.3. A weight that is none rules its coding out; several header lines count as one
+// list only in their last line, since compressing is never an obligation.
 void pcr_http_accept_encoding_read(struct pcr_str value, struct pcr_http_request_priv *request) {
     int weights[3] = {-1, -1, -1}, any = -1;
     struct pcr_str rest = value, element, name;
@@ -68,8 +69,7 @@ void pcr_http_accept_encoding_read(struct pcr_str value, struct pcr_http_request
         else if (name.len && pcr_http_coding_read(name, &coding))
             weights[coding] = weight < 0 ? 0 : weight;
     }
-    request->accept_named =
-        weights[PCR_HTTP_GZIP] > 0 || weights[PCR_HTTP_DEFLATE] > 0;
+    request->accept_named = weights[PCR_HTTP_GZIP] > 0 || weights[PCR_HTTP_DEFLATE] > 0;
     int gzip = weights[PCR_HTTP_GZIP] >= 0 ? weights[PCR_HTTP_GZIP] : any;
     int deflate = weights[PCR_HTTP_DEFLATE] >= 0 ? weights[PCR_HTTP_DEFLATE] : any;
     int identity = weights[PCR_HTTP_IDENTITY];
@@ -133,8 +133,8 @@ static int inflate_step(struct pcr_http_request_priv *request, size_t body_bytes
     return 400;
 }
 
-int pcr_http_inflate(struct pcr_http_request_priv *request, size_t body_bytes_max, const char *bytes,
-                     size_t size, const char **message) {
+int pcr_http_inflate(struct pcr_http_request_priv *request, size_t body_bytes_max,
+                     const char *bytes, size_t size, const char **message) {
     if (!request->inflate && !start_inflate(request)) {
         *message = "out of memory";
         return 503;
@@ -202,7 +202,8 @@ bool pcr_http_deflate(struct pcr_http_server *server, enum pcr_http_coding codin
     z_stream *z = deflate_stream(server, coding);
     if (!z)
         return false;
-    size_t total = reply->body.len + reply->body_more.len; // both bounded by PCR_HTTP_ENCODE_BYTES_MAX
+    size_t total =
+        reply->body.len + reply->body_more.len; // both bounded by PCR_HTTP_ENCODE_BYTES_MAX
     pcr_buf_clear(&server->encoded);
     size_t room = deflateBound(z, (uLong)total) + 64;
     char *to = pcr_buf_reserve(&server->encoded, room);

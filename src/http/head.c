@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the head of a request means: the headers this room acts on, and the rules of RFC 9110 and 9112 which the parser
-// leaves to its user.
+// What the head of a request means: the headers this room acts on, and the rules of RFC 9110 and
+// 9112 which the parser leaves to its user.
 #include "http/http_priv.h"
 
 struct findings {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of the http room show each other (and the fuzz target, which brings its own transport).
+// What the files of the http room show each other (and the fuzz target, which brings its own
+// transport).
 #ifndef PCR_HTTP_PRIV_H
 #define PCR_HTTP_PRIV_H
 
@@ -8,8 +9,9 @@
 #include <llhttp.h>
 #include <zlib.h>
 
-#define PCR_HTTP_ENCODE_BYTES_MAX (1u << 20) // compressing more would hold the loop up for over 10 ms
-#define PCR_HTTP_REFUSING_MAX 64             // connections above the limit that still get their 503
+#define PCR_HTTP_ENCODE_BYTES_MAX \
+    (1u << 20)                   // compressing more would hold the loop up for over 10 ms
+#define PCR_HTTP_REFUSING_MAX 64 // connections above the limit that still get their 503
 #define PCR_HTTP_LINGER_MS 2000
 #define PCR_HTTP_LINGER_BYTES_MAX (1u << 20)
 
@@ -26,7 +28,8 @@ struct pcr_http_transport {
     void (*close)(void *io);
 };
 
-// Which deadline a connection is under; each kind has one list ordered by time, since each has one fixed length.
+// Which deadline a connection is under; each kind has one list ordered by time, since each has one
+// fixed length.
 enum pcr_http_deadline {
     PCR_HTTP_DL_HEADER,
     PCR_HTTP_DL_BODY,
@@ -59,7 +62,7 @@ struct pcr_http_conn {
     struct pcr_list resuming; // in server->resuming
     enum pcr_http_deadline deadline_kind;
     uint64_t deadline_ns;
-    uint64_t deadline_mark; // bytes at the time it was set: progress is measured against it
+    uint64_t deadline_mark;    // bytes at the time it was set: progress is measured against it
     uint64_t deadline_request; // which request it was set for
 
     llhttp_t parser;
@@ -119,13 +122,13 @@ struct pcr_http_request_priv {
     uint64_t length;
     enum pcr_http_coding body_coding;
     z_stream *inflate;
-    bool inflate_end; // the compressed stream is whole
+    bool inflate_end;  // the compressed stream is whole
     bool accept_named; // a coding by name, not by "*"
     enum pcr_http_coding accept_best;
     struct pcr_str host, origin, preflight_method, preflight_headers;
 
-    bool cut;    // the connection is gone or finished: the answer is dropped
-    bool ready;  // the answer waits for those before it
+    bool cut;   // the connection is gone or finished: the answer is dropped
+    bool ready; // the answer waits for those before it
     bool replied;
     struct pcr_http_reply reply;
     char id[PCR_UUID_TEXT_BYTES];
@@ -230,8 +233,8 @@ void pcr_http_refresh_date(struct pcr_http_server *server, uint64_t now_ns);
 bool pcr_http_coding_read(struct pcr_str value, enum pcr_http_coding *out);
 void pcr_http_accept_encoding_read(struct pcr_str value, struct pcr_http_request_priv *request);
 // 0, or the status of a refusal.
-int pcr_http_inflate(struct pcr_http_request_priv *request, size_t body_bytes_max, const char *bytes,
-                     size_t size, const char **message);
+int pcr_http_inflate(struct pcr_http_request_priv *request, size_t body_bytes_max,
+                     const char *bytes, size_t size, const char **message);
 int pcr_http_inflate_finish(struct pcr_http_request_priv *request, const char **message);
 // Compresses into server->encoded; false: send it as it is.
 bool pcr_http_deflate(struct pcr_http_server *server, enum pcr_http_coding coding,

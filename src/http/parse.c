@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parser's callbacks: they copy the head into the request, once, and count what the parser does not count.
+// The parser's callbacks: they copy the head into the request, once, and count what the parser does
+// not count.
 //
-// llhttp runs strict, every lenient flag off, and is the only one to decide where a message ends. Three rules are added
-// by wire positions, since its callbacks see tokens and not what stands between them: one space on each side of the
-// target, and a bound on the head that counts white space too. No callback answers or closes anything: a refusal is
-// noted and sent after the parser has returned, and a whole message pauses the parser, so that handlers run outside
-// of it and ten thousand pipelined requests are a loop, not a recursion.
+// llhttp runs strict, every lenient flag off, and is the only one to decide where a message ends.
+// Three rules are added by wire positions, since its callbacks see tokens and not what stands
+// between them: one space on each side of the target, and a bound on the head that counts white
+// space too. No callback answers or closes anything: a refusal is noted and sent after the parser
+// has returned, and a whole message pauses the parser, so that handlers run outside of it and ten
+// thousand pipelined requests are a loop, not a recursion.
 //
-// Rejected: keeping slices of the read buffer where a request is whole in one read. It saves one copy of some hundred
-// bytes and costs a second kind of request, as an asynchronous answer outlives the buffer.
+// Rejected: keeping slices of the read buffer where a request is whole in one read. It saves one
+// copy of some hundred bytes and costs a second kind of request, as an asynchronous answer outlives
+// the buffer.
 #include "http/http_priv.h"
 
 #include <stdlib.h>

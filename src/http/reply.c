@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers: put in order, formatted, gathered and written.
 //
-// An answer whose turn it is is formatted at once into the server's one output buffer; one that is early waits in its
-// request. While a connection is being fed the buffer is only flushed when it is large or at the end, so all answers
-// to one read leave in one write. The buffer belongs to one connection at a time: a handler of connection A that
-// answers a request of B flushes A's part first. Bodies up to BODY_BYTES_COPIED are copied behind their head, larger
-// ones are handed to the kernel from where they are, before pcr_http_reply returns; so nothing of the handler's has to
+// An answer whose turn it is is formatted at once into the server's one output buffer; one that is
+// early waits in its request. While a connection is being fed the buffer is only flushed when it is
+// large or at the end, so all answers to one read leave in one write. The buffer belongs to one
+// connection at a time: a handler of connection A that answers a request of B flushes A's part
+// first. Bodies up to BODY_BYTES_COPIED are copied behind their head, larger ones are handed to the
+// kernel from where they are, before pcr_http_reply returns; so nothing of the handler's has to
 // outlive the call when it is the connection's turn, and only the arena's content otherwise.
 //
-// Rejected: one output buffer per connection. It would never be needed for longer than a call, and ten thousand idle
-// ones cost memory.
+// Rejected: one output buffer per connection. It would never be needed for longer than a call, and
+// ten thousand idle ones cost memory.
 #include "http/http_priv.h"
 
 #define BODY_BYTES_COPIED (16u << 10)
@@ -56,7 +57,8 @@ static bool has_body(int status) {
     return status >= 200 && status != 204 && status != 304;
 }
 
-// Text and JSON compress well; tensors rarely do, so they are compressed only for a client that names a coding.
+// Text and JSON compress well; tensors rarely do, so they are compressed only for a client that
+// names a coding.
 static bool compressible(const char *content_type, bool named) {
     static const char *const types[] = {"application/json", "application/javascript",
                                         "application/yaml", "image/svg+xml",
@@ -231,7 +233,8 @@ static void emit(struct pcr_http_request_priv *request, const struct pcr_http_re
             .request = &request->pub,
             .status = reply->status,
             .body_bytes = first.len + second.len,
-            .duration_ns = now_ns > request->pub.received_ns ? now_ns - request->pub.received_ns : 0,
+            .duration_ns =
+                now_ns > request->pub.received_ns ? now_ns - request->pub.received_ns : 0,
         };
         server->options.access(server->options.ctx, &access);
     }
@@ -252,7 +255,8 @@ static struct pcr_http_request_priv *first_owed(struct pcr_http_conn *conn) {
 
 static void finish(struct pcr_http_request_priv *request, const struct pcr_http_reply *reply) {
     struct pcr_http_conn *conn = request->conn;
-    // Out of the list first: should the connection break while this is written, what is listed is cut off.
+    // Out of the list first: should the connection break while this is written, what is listed is
+    // cut off.
     pcr_list_remove(&request->node);
     conn->n_owed--;
     pcr_http_refresh_date(conn->server, pcr_loop_now_ns(conn->server->loop));
@@ -270,7 +274,8 @@ void pcr_http_reply_ready(struct pcr_http_conn *conn) {
     }
 }
 
-// Keeps an answer that is early. Its header list may be on the caller's stack; all else is in the arena.
+// Keeps an answer that is early. Its header list may be on the caller's stack; all else is in the
+// arena.
 static void keep_reply(struct pcr_http_request_priv *request, const struct pcr_http_reply *reply) {
     request->reply = *reply;
     request->ready = true;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server of one loop: its connections, their memory, the sweep over deadlines, and the drain.
 //
-// Memory in the steady state is reused: requests keep one arena block and small buffers and go back to a free list, so
-// a request on a warm connection allocates nothing. What grew beyond a usual size is given back.
+// Memory in the steady state is reused: requests keep one arena block and small buffers and go back
+// to a free list, so a request on a warm connection allocates nothing. What grew beyond a usual
+// size is given back.
 //
-// Lifetime: a reference per connection whose memory is still there, one for the letter that resumes connections, and
-// one until pcr_http_server_destroy. So a handler may answer after the server was destroyed; the answer is dropped.
+// Lifetime: a reference per connection whose memory is still there, one for the letter that resumes
+// connections, and one until pcr_http_server_destroy. So a handler may answer after the server was
+// destroyed; the answer is dropped.
 #include "http/http_priv.h"
 
 #include <stdlib.h>
@@ -18,7 +20,8 @@
 #define SWEEP_MS_MAX 250
 #define SWEEP_MS_MIN 5
 
-// --- requests -------------------------------------------------------------------------------------------------
+// --- requests
+// -------------------------------------------------------------------------------------------------
 
 static struct pcr_http_request_priv *new_request(struct pcr_http_server *server) {
     const struct pcr_http_limits *limits = &server->options.limits;
@@ -106,7 +109,8 @@ void pcr_http_request_put(struct pcr_http_request_priv *request) {
     pcr_http_conn_unref_memory(conn);
 }
 
-// --- connections ----------------------------------------------------------------------------------------------
+// --- connections
+// ----------------------------------------------------------------------------------------------
 
 // The peer's address without its port.
 static struct pcr_str peer_host(const char *peer) {
@@ -258,7 +262,8 @@ static void on_accept(void *ctx, struct pcr_stream *stream) {
         pcr_http_conn_settle(conn);
 }
 
-// --- the server -----------------------------------------------------------------------------------------------
+// --- the server
+// -----------------------------------------------------------------------------------------------
 
 static void on_sweep(void *ctx) {
     struct pcr_http_server *server = ctx;
@@ -353,8 +358,9 @@ int pcr_http_server_create(struct pcr_loop *loop, const struct pcr_http_server_o
     return 0;
 }
 
-int pcr_http_server_listen(struct pcr_http_server *server, const struct pcr_listener_options *listen,
-                           int *port, struct pacer_error *err) {
+int pcr_http_server_listen(struct pcr_http_server *server,
+                           const struct pcr_listener_options *listen, int *port,
+                           struct pacer_error *err) {
     struct pcr_listener **more =
         realloc(server->listeners, (server->n_listeners + 1) * sizeof(struct pcr_listener *));
     if (!more)
@@ -385,7 +391,8 @@ static void close_conns(struct pcr_http_server *server, bool idle_only) {
     pcr_http_server_unref(server);
 }
 
-// --- draining -------------------------------------------------------------------------------------------------
+// --- draining
+// -------------------------------------------------------------------------------------------------
 
 static bool is_drained(const struct pcr_http_server *server) {
     return server->n_conns == 0 || (server->cut && server->stats.connections_open == 0);

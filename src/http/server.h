@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The HTTP/1.1 server: frames requests, refuses what RFC 9110 and 9112 want refused, keeps caps and deadlines, and
-// hands each whole request to one handler. One server per loop; requests never leave their loop's thread.
+// The HTTP/1.1 server: frames requests, refuses what RFC 9110 and 9112 want refused, keeps caps and
+// deadlines, and hands each whole request to one handler. One server per loop; requests never leave
+// their loop's thread.
 #ifndef PCR_HTTP_SERVER_H
 #define PCR_HTTP_SERVER_H
 
@@ -26,8 +27,8 @@ struct pcr_http_header {
     struct pcr_str value;
 };
 
-// A whole request. It owns an arena; everything in it and all that a handler allocates there lives until the
-// reply has been given to the kernel (or the peer is gone and `aborted` has returned).
+// A whole request. It owns an arena; everything in it and all that a handler allocates there lives
+// until the reply has been given to the kernel (or the peer is gone and `aborted` has returned).
 struct pcr_http_request {
     struct pcr_arena arena;
     struct pcr_loop *loop;
@@ -37,13 +38,14 @@ struct pcr_http_request {
     struct pcr_str query; // raw, without '?'
     struct pcr_http_header *headers;
     size_t n_headers;
-    struct pcr_str body; // decompressed
-    struct pcr_str id;   // the client's X-Request-Id if it is sane, else a UUID
+    struct pcr_str body;  // decompressed
+    struct pcr_str id;    // the client's X-Request-Id if it is sane, else a UUID
     uint64_t received_ns; // monotonic: first byte of the request
     const char *peer;
     void *user; // the handler's own
-    // Set by a handler that answers later: called if the peer goes away first. After it the handler must still call
-    // pcr_http_reply exactly once (its reply is dropped), so that one path frees everything.
+    // Set by a handler that answers later: called if the peer goes away first. After it the handler
+    // must still call pcr_http_reply exactly once (its reply is dropped), so that one path frees
+    // everything.
     void (*aborted)(struct pcr_http_request *request);
 };
 
@@ -52,15 +54,16 @@ struct pcr_str pcr_http_header(const struct pcr_http_request *request, const cha
 
 struct pcr_http_reply {
     int status;
-    const char *content_type;              // NULL: none (for empty bodies)
-    struct pcr_str body;                   // borrowed; must live in the request's arena or be static
-    struct pcr_str body_more;              // a second part sent right after the first (binary tensors)
+    const char *content_type; // NULL: none (for empty bodies)
+    struct pcr_str body;      // borrowed; must live in the request's arena or be static
+    struct pcr_str body_more; // a second part sent right after the first (binary tensors)
     const struct pcr_http_header *headers; // additional ones, borrowed like the body
     size_t n_headers;
     bool close; // close the connection after this reply
 };
-// Answers a request, exactly once, on its loop's thread, at once or later. Adds Date, Content-Length, X-Request-Id,
-// CORS headers and Content-Encoding where the client takes it; keeps pipelined answers in order; sends no body to HEAD.
+// Answers a request, exactly once, on its loop's thread, at once or later. Adds Date,
+// Content-Length, X-Request-Id, CORS headers and Content-Encoding where the client takes it; keeps
+// pipelined answers in order; sends no body to HEAD.
 void pcr_http_reply(struct pcr_http_request *request, const struct pcr_http_reply *reply);
 
 typedef void (*pcr_http_handler)(void *ctx, struct pcr_http_request *request);
@@ -74,28 +77,29 @@ struct pcr_http_access {
 };
 
 struct pcr_http_limits {
-    size_t header_bytes_max;         // 16 KiB, request line included
-    size_t headers_max;              // 100
-    size_t target_bytes_max;         // 8 KiB
-    size_t body_bytes_max;           // 64 MiB; counted before and after decompression
-    size_t connections_max;          // of this server (one loop)
-    size_t connections_per_peer_max; // 0: no limit
+    size_t header_bytes_max;            // 16 KiB, request line included
+    size_t headers_max;                 // 100
+    size_t target_bytes_max;            // 8 KiB
+    size_t body_bytes_max;              // 64 MiB; counted before and after decompression
+    size_t connections_max;             // of this server (one loop)
+    size_t connections_per_peer_max;    // 0: no limit
     size_t requests_per_connection_max; // 0: no limit
-    size_t pipelined_max;            // answers owed to one connection before it is no longer read
-    uint64_t header_timeout_ms;      // 5 s from the first byte of a request (or the accept) to its last header
-    uint64_t idle_timeout_ms;        // 30 s between requests
-    uint64_t write_timeout_ms;       // 30 s for the peer to take an answer
-    size_t body_rate_min;            // bytes/s after a grace of header_timeout_ms
-    size_t gzip_bytes_min;           // answers shorter than this are not compressed
-    int gzip_level;                  // 0: never compress
+    size_t pipelined_max;       // answers owed to one connection before it is no longer read
+    uint64_t header_timeout_ms; // 5 s from the first byte of a request (or the accept) to its last
+                                // header
+    uint64_t idle_timeout_ms;   // 30 s between requests
+    uint64_t write_timeout_ms;  // 30 s for the peer to take an answer
+    size_t body_rate_min;       // bytes/s after a grace of header_timeout_ms
+    size_t gzip_bytes_min;      // answers shorter than this are not compressed
+    int gzip_level;             // 0: never compress
 };
-#define PCR_HTTP_LIMITS_DEFAULT                                                                    \
-    {                                                                                              \
-        .header_bytes_max = 16 << 10, .headers_max = 100, .target_bytes_max = 8 << 10,             \
-        .body_bytes_max = 64 << 20, .connections_max = 8192, .connections_per_peer_max = 0,        \
-        .requests_per_connection_max = 0, .pipelined_max = 64, .header_timeout_ms = 5000,          \
-        .idle_timeout_ms = 30000, .write_timeout_ms = 30000, .body_rate_min = 500,                 \
-        .gzip_bytes_min = 1400, .gzip_level = 1                                                    \
+#define PCR_HTTP_LIMITS_DEFAULT                                                             \
+    {                                                                                       \
+        .header_bytes_max = 16 << 10, .headers_max = 100, .target_bytes_max = 8 << 10,      \
+        .body_bytes_max = 64 << 20, .connections_max = 8192, .connections_per_peer_max = 0, \
+        .requests_per_connection_max = 0, .pipelined_max = 64, .header_timeout_ms = 5000,   \
+        .idle_timeout_ms = 30000, .write_timeout_ms = 30000, .body_rate_min = 500,          \
+        .gzip_bytes_min = 1400, .gzip_level = 1                                             \
     }
 
 struct pcr_http_cors {
@@ -115,10 +119,11 @@ struct pcr_http_server_options {
 
 int pcr_http_server_create(struct pcr_loop *loop, const struct pcr_http_server_options *options,
                            struct pcr_http_server **out, struct pacer_error *err);
-int pcr_http_server_listen(struct pcr_http_server *server, const struct pcr_listener_options *listen,
-                           int *port, struct pacer_error *err);
-// Stops accepting, closes idle connections, lets running requests finish (answers say Connection: close), then calls
-// `drained`; what is not finished after `grace_ms` is cut.
+int pcr_http_server_listen(struct pcr_http_server *server,
+                           const struct pcr_listener_options *listen, int *port,
+                           struct pacer_error *err);
+// Stops accepting, closes idle connections, lets running requests finish (answers say Connection:
+// close), then calls `drained`; what is not finished after `grace_ms` is cut.
 void pcr_http_server_drain(struct pcr_http_server *server, uint64_t grace_ms,
                            void (*drained)(void *ctx), void *ctx);
 void pcr_http_server_destroy(struct pcr_http_server *server);

@@ -30,7 +30,8 @@ static int resolve(const char *text, const char *host, const char *port, struct 
     if (rc != 0)
         return pcr_err(err, PACER_EINVAL, "listen", "cannot find the host '%s' of address '%s': %s",
                        host, text, gai_strerror(rc));
-    const struct addrinfo *chosen = found; // IPv4 first: "localhost" means 127.0.0.1 to most clients
+    const struct addrinfo *chosen =
+        found; // IPv4 first: "localhost" means 127.0.0.1 to most clients
     for (const struct addrinfo *at = found; at; at = at->ai_next) {
         if (at->ai_family == AF_INET) {
             chosen = at;
@@ -70,10 +71,9 @@ int pcr_address_parse(const char *text, struct pcr_sockaddr *out, struct pacer_e
     bool bracketed = text[0] == '[';
     if (bracketed) {
         if (host_len < 3 || colon[-1] != ']')
-            return pcr_err(err, PACER_EINVAL, "listen",
-                           "'%s' is not an address: the bracket is not closed before the port; "
-                           FORMS,
-                           text);
+            return pcr_err(
+                err, PACER_EINVAL, "listen",
+                "'%s' is not an address: the bracket is not closed before the port; " FORMS, text);
         host_start++;
         host_len -= 2;
     }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listeners. Sockets are made by hand, because libuv before 1.49 cannot set SO_REUSEPORT, and are watched with a poll
-// handle, because libuv's own accept drops waiting connections when descriptors run out: here they stay in the kernel's
-// queue and the listener sleeps until a stream closes.
+// Listeners. Sockets are made by hand, because libuv before 1.49 cannot set SO_REUSEPORT, and are
+// watched with a poll handle, because libuv's own accept drops waiting connections when descriptors
+// run out: here they stay in the kernel's queue and the listener sleeps until a stream closes.
 //
-// A port that is in use. With SO_REUSEPORT two processes of one user could share a port without noticing. So the first
-// listener of this process on an address binds without that option (the kernel then refuses if anybody has the port),
-// and sets it between bind and listen. The check and the taking of the port are one system call, so two processes that
-// start together cannot both succeed. Further loops of this process set the option before they bind, which the kernel
-// allows since all sockets on the port have it by then. `shared_ports` says which addresses this process holds.
-// Rejected: a trial bind that is closed again, as another process may come in between.
+// A port that is in use. With SO_REUSEPORT two processes of one user could share a port without
+// noticing. So the first listener of this process on an address binds without that option (the
+// kernel then refuses if anybody has the port), and sets it between bind and listen. The check and
+// the taking of the port are one system call, so two processes that start together cannot both
+// succeed. Further loops of this process set the option before they bind, which the kernel allows
+// since all sockets on the port have it by then. `shared_ports` says which addresses this process
+// holds. Rejected: a trial bind that is closed again, as another process may come in between.
 //
-// A unix socket whose file is left over from a dead process is removed only if nobody answers on it.
+// A unix socket whose file is left over from a dead process is removed only if nobody answers on
+// it.
 #include "loop/loop_priv.h"
 
 #include <errno.h>
@@ -86,10 +88,11 @@ static void shared_remove(const struct pcr_sockaddr *address) {
 
 static int bind_failed(const char *address, int cause, struct pacer_error *err) {
     if (cause == EADDRINUSE)
-        return pcr_err(err, PACER_EBUSY, "listen",
-                       "cannot listen on %s: another process uses it; stop that one (ss -ltnp shows "
-                       "it) or choose another address",
-                       address);
+        return pcr_err(
+            err, PACER_EBUSY, "listen",
+            "cannot listen on %s: another process uses it; stop that one (ss -ltnp shows "
+            "it) or choose another address",
+            address);
     if (cause == EACCES)
         return pcr_err(err, PACER_EIO, "listen",
                        "cannot listen on %s: permission denied; ports below 1024 need a privilege "
@@ -127,7 +130,8 @@ static int bound_address(int fd, struct pcr_sockaddr *address) {
 
 // With the lock held. 0 or errno.
 static int bind_tcp(int fd, struct pcr_sockaddr *address, bool shared) {
-    if (set_on(fd, SOL_SOCKET, SO_REUSEADDR) < 0) // else a restart waits for old connections to time out
+    if (set_on(fd, SOL_SOCKET, SO_REUSEADDR) <
+        0) // else a restart waits for old connections to time out
         return errno;
     bool first = !shared || !shared_has(address);
     if (shared && !first && set_on(fd, SOL_SOCKET, SO_REUSEPORT) < 0)
@@ -191,7 +195,8 @@ static void starve(struct pcr_listener *listener) {
             "no file descriptor is left: connections wait until one closes (raise ulimit -n)");
 }
 
-// Some failures concern one connection that is gone again; only a lack of descriptors or memory concerns all.
+// Some failures concern one connection that is gone again; only a lack of descriptors or memory
+// concerns all.
 static bool out_of_resources(int cause) {
     return cause == EMFILE || cause == ENFILE || cause == ENOBUFS || cause == ENOMEM;
 }
@@ -309,7 +314,8 @@ int pcr_listener_open(struct pcr_loop *loop, const struct pcr_listener_options *
     }
     listener->retry = pcr_timer_create(loop, on_retry, listener);
     rc = uv_poll_init(&loop->uv, &listener->poll, listener->fd);
-    PCR_ASSERT(rc == 0 && listener->retry); // a fresh socket, and memory for a timer, during start-up
+    PCR_ASSERT(rc == 0 &&
+               listener->retry); // a fresh socket, and memory for a timer, during start-up
     listener->poll.data = &listener->owner;
     watch(listener);
     *out = listener;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop room: event loops, timers, mailboxes, streams and the worker pool. The only room that sees libuv.
+// The loop room: event loops, timers, mailboxes, streams and the worker pool. The only room that
+// sees libuv.
 //
-// One loop per thread. Everything here belongs to the loop it was made on and is used on that loop's thread only,
-// except what is marked "any thread". Callbacks run on the loop's thread.
+// One loop per thread. Everything here belongs to the loop it was made on and is used on that
+// loop's thread only, except what is marked "any thread". Callbacks run on the loop's thread.
 #ifndef PCR_LOOP_H
 #define PCR_LOOP_H
 
@@ -10,7 +11,8 @@
 
 struct pcr_loop;
 
-// --- loops -------------------------------------------------------------------------------------------------
+// --- loops
+// -------------------------------------------------------------------------------------------------
 int pcr_loop_create(struct pcr_loop **out, struct pacer_error *err);
 // Closes what is still open on the loop (close callbacks run) and frees it. Not while it runs.
 void pcr_loop_destroy(struct pcr_loop *loop);
@@ -21,43 +23,50 @@ void pcr_loop_stop(struct pcr_loop *loop);
 // Monotonic time as of the start of this turn of the loop; cheap.
 uint64_t pcr_loop_now_ns(const struct pcr_loop *loop);
 
-// --- mailboxes: any thread → a loop's thread ------------------------------------------------------------------
-// A letter is the sender's memory; it is the receiver's from post until `deliver` is called. Letters posted by one
-// thread arrive in order; many letters cost one wake-up (lock-free list, taken whole).
+// --- mailboxes: any thread → a loop's thread
+// ------------------------------------------------------------------ A letter is the sender's
+// memory; it is the receiver's from post until `deliver` is called. Letters posted by one thread
+// arrive in order; many letters cost one wake-up (lock-free list, taken whole).
 struct pcr_mail {
     struct pcr_mail *next;
     void (*deliver)(struct pcr_mail *mail);
 };
-void pcr_loop_post(struct pcr_loop *loop, struct pcr_mail *mail); // any thread; never fails, never blocks
+void pcr_loop_post(struct pcr_loop *loop,
+                   struct pcr_mail *mail); // any thread; never fails, never blocks
 
-// --- timers -------------------------------------------------------------------------------------------------
-// In the caller's memory; a timer that fired or was stopped may be started again. Millisecond resolution: for
-// deadlines, never for batches.
+// --- timers
+// -------------------------------------------------------------------------------------------------
+// In the caller's memory; a timer that fired or was stopped may be started again. Millisecond
+// resolution: for deadlines, never for batches.
 struct pcr_timer;
 struct pcr_timer *pcr_timer_create(struct pcr_loop *loop, void (*fire)(void *ctx), void *ctx);
-void pcr_timer_start(struct pcr_timer *timer, uint64_t after_ms, uint64_t repeat_ms); // restarts if running
+void pcr_timer_start(struct pcr_timer *timer, uint64_t after_ms,
+                     uint64_t repeat_ms); // restarts if running
 void pcr_timer_stop(struct pcr_timer *timer);
 void pcr_timer_destroy(struct pcr_timer *timer); // NULL is fine; never fires afterwards
 
-// --- signals --------------------------------------------------------------------------------------------------
+// --- signals
+// --------------------------------------------------------------------------------------------------
 struct pcr_signal;
-struct pcr_signal *pcr_signal_create(struct pcr_loop *loop, int signum, void (*fire)(void *ctx, int signum),
-                                     void *ctx);
+struct pcr_signal *pcr_signal_create(struct pcr_loop *loop, int signum,
+                                     void (*fire)(void *ctx, int signum), void *ctx);
 void pcr_signal_destroy(struct pcr_signal *sig);
 
-// --- streams: TCP and unix sockets ------------------------------------------------------------------------
+// --- streams: TCP and unix sockets
+// ------------------------------------------------------------------------
 struct pcr_listener;
 struct pcr_stream;
 
-// An address as people write it: "127.0.0.1:8080", "[::1]:8080", ":8080" (all IPv4 and IPv6), "localhost:0",
-// "unix:/path". PACER_EINVAL with a message if it is none.
+// An address as people write it: "127.0.0.1:8080", "[::1]:8080", ":8080" (all IPv4 and IPv6),
+// "localhost:0", "unix:/path". PACER_EINVAL with a message if it is none.
 struct pcr_listener_options {
     const char *address;
-    int backlog;      // 0: 511
-    bool reuse_port;  // several loops listen on the same port, the kernel spreads connections
+    int backlog;     // 0: 511
+    bool reuse_port; // several loops listen on the same port, the kernel spreads connections
 };
-// Accepted streams are handed to `accepted`, which then owns them. PACER_EBUSY if the port is in use (message says
-// so and what to do), PACER_EIO otherwise. At EMFILE the listener pauses itself and goes on when a stream closes.
+// Accepted streams are handed to `accepted`, which then owns them. PACER_EBUSY if the port is in
+// use (message says so and what to do), PACER_EIO otherwise. At EMFILE the listener pauses itself
+// and goes on when a stream closes.
 int pcr_listener_open(struct pcr_loop *loop, const struct pcr_listener_options *options,
                       void (*accepted)(void *ctx, struct pcr_stream *stream), void *ctx,
                       struct pcr_listener **out, struct pacer_error *err);
@@ -75,20 +84,22 @@ struct pcr_stream_events {
     void (*drained)(void *ctx);
 };
 void pcr_stream_start(struct pcr_stream *stream, const struct pcr_stream_events *events, void *ctx);
-void pcr_stream_pause(struct pcr_stream *stream);  // no more `data` until resume: back-pressure
+void pcr_stream_pause(struct pcr_stream *stream); // no more `data` until resume: back-pressure
 void pcr_stream_resume(struct pcr_stream *stream);
-// Writes at once what the kernel takes; the rest is copied and sent when it can be. Returns the bytes still queued, or
-// a negative PACER_E….
+// Writes at once what the kernel takes; the rest is copied and sent when it can be. Returns the
+// bytes still queued, or a negative PACER_E….
 int64_t pcr_stream_write(struct pcr_stream *stream, const struct pcr_str *parts, size_t n_parts);
 size_t pcr_stream_queued_bytes(const struct pcr_stream *stream);
 // Sends what is queued, then closes the write side.
 void pcr_stream_shutdown(struct pcr_stream *stream);
-// Closes at once; `closed` (may be NULL) is the last callback of the stream, its memory is gone after it.
+// Closes at once; `closed` (may be NULL) is the last callback of the stream, its memory is gone
+// after it.
 void pcr_stream_close(struct pcr_stream *stream, void (*closed)(void *ctx));
 // "192.0.2.1:5000", "[2001:db8::1]:5000" or "unix". Borrowed.
 const char *pcr_stream_peer(const struct pcr_stream *stream);
 
-// --- the worker pool: CPU work off the loops ----------------------------------------------------------------
+// --- the worker pool: CPU work off the loops
+// ----------------------------------------------------------------
 struct pcr_pool;
 // In the submitter's memory from submit until `done` is called on `loop`.
 struct pcr_job {
@@ -98,7 +109,8 @@ struct pcr_job {
     void (*run)(struct pcr_job *job);  // on a worker
     void (*done)(struct pcr_job *job); // on `loop`
 };
-int pcr_pool_create(unsigned threads, size_t queue_max, struct pcr_pool **out, struct pacer_error *err);
+int pcr_pool_create(unsigned threads, size_t queue_max, struct pcr_pool **out,
+                    struct pacer_error *err);
 void pcr_pool_destroy(struct pcr_pool *pool); // finishes what is queued, joins the threads
 // PACER_EBUSY if `queue_max` jobs wait already. Any thread.
 int pcr_pool_submit(struct pcr_pool *pool, struct pcr_job *job);

@@ -21,8 +21,8 @@ struct pcr_loop {
     char read_buffer[PCR_LOOP_READ_BYTES];
 };
 
-// Every uv handle's `data` points to one of these, the first member of its owner, so that a loop which is destroyed
-// can close what was left open.
+// Every uv handle's `data` points to one of these, the first member of its owner, so that a loop
+// which is destroyed can close what was left open.
 struct pcr_loop_owner {
     void (*abandon)(struct pcr_loop_owner *owner, uv_handle_t *handle);
 };

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mailbox: a lock-free stack which many threads push to and the loop's thread takes whole.
 //
-// Ordering. A push is a compare-and-swap of the head with release, so that whoever takes the letter with acquire sees
-// its content. Only the push that finds the stack empty wakes the loop; a push onto a letter relies on that letter's
-// wake-up, which is either still to come or under way. Taking exchanges the head with NULL, so every letter is either
-// in the taken batch, or its push found the stack empty and it sends a wake-up of its own.
+// Ordering. A push is a compare-and-swap of the head with release, so that whoever takes the letter
+// with acquire sees its content. Only the push that finds the stack empty wakes the loop; a push
+// onto a letter relies on that letter's wake-up, which is either still to come or under way. Taking
+// exchanges the head with NULL, so every letter is either in the taken batch, or its push found the
+// stack empty and it sends a wake-up of its own.
 //
-// uv_async_send skips the system call while an earlier wake-up is pending: it stores (the push), then loads `pending`;
-// the loop stores `pending` = 0, then loads (the exchange). For one of the two to see the other, each side needs a
-// full barrier between its store and its load. The loop's side has one in libuv's own compare-and-swap; this side has
-// the fence below. ThreadSanitizer knows no fences and does not need this one: it runs on x86, where the
-// compare-and-swap is a full barrier.
+// uv_async_send skips the system call while an earlier wake-up is pending: it stores (the push),
+// then loads `pending`; the loop stores `pending` = 0, then loads (the exchange). For one of the
+// two to see the other, each side needs a full barrier between its store and its load. The loop's
+// side has one in libuv's own compare-and-swap; this side has the fence below. ThreadSanitizer
+// knows no fences and does not need this one: it runs on x86, where the compare-and-swap is a full
+// barrier.
 //
-// A ring was rejected: it has a size, so posting could fail or block, which a worker that holds results cannot bear.
+// A ring was rejected: it has a size, so posting could fail or block, which a worker that holds
+// results cannot bear.
 #include "loop/loop_priv.h"
 
 #if defined(__SANITIZE_THREAD__)

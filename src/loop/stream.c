@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Streams: connected TCP and unix sockets.
 //
-// Reading. All streams of a loop read into one buffer, because a read's bytes are borrowed for the callback only: ten
-// thousand idle connections cost no buffers. Writing. What the kernel takes at once costs no copy and no request
-// object; the rest is copied behind the stream's back into one block per write, up to WRITE_QUEUE_BYTES_MAX, and
-// `drained` says when all of it is gone. Rejected: always queueing with uv_write, which costs an allocation and
-// keeps the caller's bytes alive until a later callback.
+// Reading. All streams of a loop read into one buffer, because a read's bytes are borrowed for the
+// callback only: ten thousand idle connections cost no buffers. Writing. What the kernel takes at
+// once costs no copy and no request object; the rest is copied behind the stream's back into one
+// block per write, up to WRITE_QUEUE_BYTES_MAX, and `drained` says when all of it is gone.
+// Rejected: always queueing with uv_write, which costs an allocation and keeps the caller's bytes
+// alive until a later callback.
 //
-// Invariant: after pcr_stream_close nothing is called but `closed`, and the memory goes right after it.
+// Invariant: after pcr_stream_close nothing is called but `closed`, and the memory goes right after
+// it.
 #include "loop/loop_priv.h"
 
 #include <netinet/tcp.h>
@@ -72,7 +74,8 @@ struct pcr_stream *pcr_stream_adopt(struct pcr_loop *loop, int fd,
         uv_pipe_init(&loop->uv, &stream->pipe, 0);
         rc = uv_pipe_open(&stream->pipe, fd);
     } else {
-        int on = 1; // answers are whole when they are written: waiting to fill a segment only delays them
+        int on = 1; // answers are whole when they are written: waiting to fill a segment only
+                    // delays them
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         uv_tcp_init(&loop->uv, &stream->tcp);
         rc = uv_tcp_open(&stream->tcp, fd);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes through a whole connection without a socket. The first byte chooses how they arrive and how the handler
-// answers; whatever comes, nothing may crash, leak or be answered twice, and the body's limit holds.
+// Bytes through a whole connection without a socket. The first byte chooses how they arrive and how
+// the handler answers; whatever comes, nothing may crash, leak or be answered twice, and the body's
+// limit holds.
 #include "../unit/http_sink.h"
 
 #define BODY_BYTES_MAX 4096

@@ -26,7 +26,8 @@ static void *http_net_run(void *arg) {
     return NULL;
 }
 
-static inline void http_net_start(struct http_net *net, const struct pcr_http_server_options *options) {
+static inline void http_net_start(struct http_net *net,
+                                  const struct pcr_http_server_options *options) {
     *net = (struct http_net){0};
     struct pcr_listener_options listen = {.address = "127.0.0.1:0"};
     struct pacer_error err;

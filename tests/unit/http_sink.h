@@ -53,8 +53,10 @@ static inline void http_sink_open(struct http_sink *sink, struct pcr_http_server
     pcr_http_conn_settle(sink->conn);
 }
 
-// Feeds in pieces of `step` bytes, each in a block of its own, so that a sanitizer sees an access past it.
-static inline void http_sink_feed(struct http_sink *sink, const char *bytes, size_t size, size_t step) {
+// Feeds in pieces of `step` bytes, each in a block of its own, so that a sanitizer sees an access
+// past it.
+static inline void http_sink_feed(struct http_sink *sink, const char *bytes, size_t size,
+                                  size_t step) {
     while (size > 0 && !sink->closing && !sink->paused) {
         size_t n = size < step ? size : step;
         char *piece = malloc(n);

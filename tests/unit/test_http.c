@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server over real sockets: pipelining, late answers, codings, CORS, deadlines, caps, broken peers, draining.
+// The server over real sockets: pipelining, late answers, codings, CORS, deadlines, caps, broken
+// peers, draining.
 #include "test.h"
 
 #include "http_net.h"
@@ -12,7 +13,8 @@ static size_t n_parked, n_aborted, n_handled;
 static size_t last_body_len;
 
 static void reply_text(struct pcr_http_request *request, int status, struct pcr_str body) {
-    struct pcr_http_reply reply = {.status = status, .content_type = "application/json", .body = body};
+    struct pcr_http_reply reply = {
+        .status = status, .content_type = "application/json", .body = body};
     pcr_http_reply(request, &reply);
 }
 
@@ -139,7 +141,8 @@ static void answers_carry_what_they_should(void **state) {
     talk_start(&talk, &options);
     assert_int_equal(ask(&talk, "GET /a%20b?c HTTP/1.1\r\n" HOST "X-Request-Id: r/1\r\n\r\n"), 200);
     assert_string_equal(body_of(&talk), "/a b");
-    assert_true(has(&talk, "\r\nX-Request-Id: r/1\r\n") && has(&talk, "\r\nServer: pacer-test\r\n"));
+    assert_true(has(&talk, "\r\nX-Request-Id: r/1\r\n") &&
+                has(&talk, "\r\nServer: pacer-test\r\n"));
     assert_true(has(&talk, "\r\nDate: ") && has(&talk, " GMT\r\n") && !has(&talk, "Connection:"));
     assert_int_equal(ask(&talk, "HEAD /abc HTTP/1.1\r\n" HOST "X-Request-Id: a b\r\n\r\n"), 200);
     assert_true(has(&talk, "\r\nContent-Length: 4\r\n") && !has(&talk, "X-Request-Id: a b"));
@@ -182,9 +185,10 @@ static void late_answers_keep_the_order(void **state) {
     options.limits.pipelined_max = 4;
     struct talk talk;
     talk_start(&talk, &options);
-    http_net_say(talk.fd, "GET /park?1 HTTP/1.1\r\n" HOST "\r\nGET /now HTTP/1.1\r\n" HOST
-                          "\r\nGET /park?3 HTTP/1.1\r\n" HOST "\r\nGET /park?4 HTTP/1.1\r\n" HOST
-                          "\r\nGET /fifth HTTP/1.1\r\n" HOST "\r\nGET /sixth HTTP/1.1\r\n" HOST "\r\n");
+    http_net_say(talk.fd,
+                 "GET /park?1 HTTP/1.1\r\n" HOST "\r\nGET /now HTTP/1.1\r\n" HOST
+                 "\r\nGET /park?3 HTTP/1.1\r\n" HOST "\r\nGET /park?4 HTTP/1.1\r\n" HOST
+                 "\r\nGET /fifth HTTP/1.1\r\n" HOST "\r\nGET /sixth HTTP/1.1\r\n" HOST "\r\n");
     wait_for_parked(&talk.net, 3);
     http_net_call(&talk.net, answer_parked);
     static const char *const bodies[] = {"1", "/now", "3", "4", "/fifth", "/sixth"};
@@ -247,7 +251,8 @@ static void expect_continue_is_answered(void **state) {
     struct pcr_http_server_options options = default_options();
     struct talk talk;
     talk_start(&talk, &options);
-    http_net_say(talk.fd, "POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    http_net_say(talk.fd, "POST /echo HTTP/1.1\r\n" HOST
+                          "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert_int_equal(http_net_read_answer(talk.fd, &talk.buf, true), 100);
     assert_int_equal(ask(&talk, "hello"), 200);
     assert_string_equal(body_of(&talk), "hello");
@@ -270,7 +275,8 @@ static void expect_continue_is_answered(void **state) {
     talk_stop(&talk);
 }
 
-// --- codings --------------------------------------------------------------------------------------------------
+// --- codings
+// --------------------------------------------------------------------------------------------------
 
 static size_t pack(int window, const void *in, size_t n, void *out, size_t out_bytes) {
     z_stream z = {0};
@@ -382,8 +388,8 @@ static void answers_are_compressed_as_the_client_wants(void **state) {
     static char plain[sizeof big_body + 1];
     for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
         char request[200];
-        snprintf(request, sizeof request, "GET /big HTTP/1.1\r\n" HOST "Accept-Encoding: %s\r\n\r\n",
-                 cases[i].accept);
+        snprintf(request, sizeof request,
+                 "GET /big HTTP/1.1\r\n" HOST "Accept-Encoding: %s\r\n\r\n", cases[i].accept);
         assert_int_equal(ask(&talk, request), 200);
         assert_true(has(&talk, "\r\nVary: Accept-Encoding\r\n"));
         size_t n = talk.buf.len - (size_t)(body_of(&talk) - talk.buf.data);
@@ -413,19 +419,23 @@ static void cors_answers_preflights_and_marks_answers(void **state) {
     options.cors = (struct pcr_http_cors){origins, 2, 600};
     struct talk talk;
     talk_start(&talk, &options);
-    assert_int_equal(ask(&talk, "OPTIONS /x HTTP/1.1\r\n" HOST
-                                "Origin: https://app.example\r\nAccess-Control-Request-Method: POST\r\n"
-                                "Access-Control-Request-Headers: content-type, x-a\r\n\r\n"),
+    assert_int_equal(ask(&talk,
+                         "OPTIONS /x HTTP/1.1\r\n" HOST
+                         "Origin: https://app.example\r\nAccess-Control-Request-Method: POST\r\n"
+                         "Access-Control-Request-Headers: content-type, x-a\r\n\r\n"),
                      204);
     assert_true(has(&talk, "\r\nAccess-Control-Allow-Origin: https://app.example\r\n"));
     assert_true(has(&talk, "\r\nAccess-Control-Allow-Headers: content-type, x-a\r\n"));
-    assert_true(has(&talk, "\r\nAccess-Control-Max-Age: 600\r\n") && has(&talk, "\r\nVary: Origin\r\n"));
+    assert_true(has(&talk, "\r\nAccess-Control-Max-Age: 600\r\n") &&
+                has(&talk, "\r\nVary: Origin\r\n"));
     assert_int_equal(n_handled, 0);
-    assert_int_equal(ask(&talk, "OPTIONS /x HTTP/1.1\r\n" HOST
-                                "Origin: https://evil\r\nAccess-Control-Request-Method: POST\r\n\r\n"),
+    assert_int_equal(ask(&talk,
+                         "OPTIONS /x HTTP/1.1\r\n" HOST
+                         "Origin: https://evil\r\nAccess-Control-Request-Method: POST\r\n\r\n"),
                      204);
     assert_false(has(&talk, "Access-Control"));
-    assert_int_equal(ask(&talk, "GET /x HTTP/1.1\r\n" HOST "Origin: http://localhost:3000\r\n\r\n"), 200);
+    assert_int_equal(ask(&talk, "GET /x HTTP/1.1\r\n" HOST "Origin: http://localhost:3000\r\n\r\n"),
+                     200);
     assert_true(has(&talk, "\r\nAccess-Control-Allow-Origin: http://localhost:3000\r\n"));
     assert_true(has(&talk, "Expose-Headers: X-Request-Id, Inference-Header-Content-Length\r\n"));
     assert_int_equal(ask(&talk, "OPTIONS /y HTTP/1.1\r\n" HOST "\r\n"), 200);
@@ -433,7 +443,8 @@ static void cors_answers_preflights_and_marks_answers(void **state) {
     talk_stop(&talk);
 }
 
-// --- deadlines and caps ---------------------------------------------------------------------------------------
+// --- deadlines and caps
+// ---------------------------------------------------------------------------------------
 
 static struct pcr_http_server_options hasty_options(void) {
     struct pcr_http_server_options options = default_options();
@@ -575,7 +586,8 @@ static void a_refusal_survives_a_peer_that_goes_on_sending(void **state) {
     talk_stop(&talk);
 }
 
-// --- draining -------------------------------------------------------------------------------------------------
+// --- draining
+// -------------------------------------------------------------------------------------------------
 
 static void on_drained(void *ctx) {
     struct http_net *net = ctx;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the server must refuse (RFC 9110 and 9112) and what it must not. Every case is fed whole, in pieces of seven
-// bytes and byte by byte: where a read ends must not matter.
+// What the server must refuse (RFC 9110 and 9112) and what it must not. Every case is fed whole, in
+// pieces of seven bytes and byte by byte: where a read ends must not matter.
 #include "test.h"
 
 #include "http_sink.h"
@@ -15,7 +15,8 @@ static void handle(void *ctx, struct pcr_http_request *request) {
     (void)ctx;
     handled++;
     snprintf(last_body, sizeof last_body, "%.*s", PCR_STR_ARG(request->body));
-    struct pcr_http_reply reply = {.status = 200, .content_type = "text/plain", .body = PCR_STR("ok")};
+    struct pcr_http_reply reply = {
+        .status = 200, .content_type = "text/plain", .body = PCR_STR("ok")};
     pcr_http_reply(request, &reply);
 }
 
@@ -39,7 +40,7 @@ static int tear_down(void **state) {
 #define POST "POST / HTTP/1.1\r\nHost: a\r\n"
 #define CHUNKED POST "Transfer-Encoding: chunked\r\n\r\n"
 // sizeof, as some cases hold a NUL.
-#define CASE(status, text)                                                                         \
+#define CASE(status, text) \
     { status, text, sizeof(text) - 1 }
 
 struct refusal {
@@ -68,9 +69,12 @@ static const struct refusal refusals[] = {
     CASE(400, GET HOST "X\x80: a\r\n\r\n"),
     CASE(400, GET HOST "X: a\0b\r\n\r\n"),
     CASE(400, GET HOST "X\0: a\r\n\r\n"),
-    CASE(400, GET HOST "X: a\x01" "b\r\n\r\n"),
-    CASE(400, GET HOST "X: a\x7f" "b\r\n\r\n"),
-    CASE(400, GET HOST "X: a\x1b" "b\r\n\r\n"),
+    CASE(400, GET HOST "X: a\x01"
+                       "b\r\n\r\n"),
+    CASE(400, GET HOST "X: a\x7f"
+                       "b\r\n\r\n"),
+    CASE(400, GET HOST "X: a\x1b"
+                       "b\r\n\r\n"),
     CASE(400, GET HOST "X: a\rb\r\n\r\n"),
     CASE(400, GET HOST "X: a\r\r\n\r\n"),
     CASE(400, GET HOST "X: a\n\r\n"),
@@ -164,7 +168,8 @@ static const struct refusal refusals[] = {
     CASE(400, POST "Transfer-Encoding:\r\n\r\n"),
     CASE(400, POST "Transfer-Encoding: ,\r\n\r\n"),
     CASE(400, POST "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-    CASE(400, POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n0\r\n\r\n"),
+    CASE(400, POST "Transfer-Encoding: \x0b"
+                   "chunked\r\n\r\n0\r\n\r\n"),
     CASE(501, POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     CASE(501, POST "Transfer-Encoding: foo\r\n\r\n0\r\n\r\n"),
     CASE(501, POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
@@ -195,7 +200,8 @@ static const struct refusal refusals[] = {
     // codings and expectations
     CASE(501, POST "Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx"),
     CASE(501, POST "Content-Encoding: gzip, gzip\r\nContent-Length: 1\r\n\r\nx"),
-    CASE(501, POST "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"),
+    CASE(501,
+         POST "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"),
     CASE(400, POST "Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"),
     CASE(400, POST "Content-Encoding: deflate\r\nContent-Length: 5\r\n\r\nhello"),
     CASE(400, POST "Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00"),
@@ -220,8 +226,9 @@ static void check_refusal(const struct refusal *refusal, size_t step) {
         http_sink_feed(&sink, fill, sizeof fill, step);
     }
     if (status_of(&sink) != refusal->status || handled > 0 || !sink.shut)
-        faults += (size_t)fprintf(stderr, "step %zu, wanted %d, handled %zu, shut %d: %s\n-> %s\n", step, refusal->status,
-                 handled, sink.shut, refusal->text, sink.out.len ? sink.out.data : "");
+        faults += (size_t)fprintf(stderr, "step %zu, wanted %d, handled %zu, shut %d: %s\n-> %s\n",
+                                  step, refusal->status, handled, sink.shut, refusal->text,
+                                  sink.out.len ? sink.out.data : "");
     if (sink.out.len == 0) {
         http_sink_close_now(&sink);
         return;
@@ -251,7 +258,7 @@ struct accepted {
     size_t requests;
     const char *body; // of the last
 };
-#define OK(requests, body, text)                                                                   \
+#define OK(requests, body, text) \
     { text, sizeof(text) - 1, requests, body }
 
 static const struct accepted accepted[] = {
@@ -298,8 +305,8 @@ static void check_accepted(const struct accepted *one, size_t step) {
     handled = 0;
     http_sink_feed(&sink, one->text, one->bytes, step);
     if (status_of(&sink) != 200 || handled != one->requests || strcmp(last_body, one->body) != 0)
-        faults += (size_t)fprintf(stderr, "step %zu, handled %zu, body '%s': %s\n-> %s\n", step, handled, last_body, one->text,
-                 sink.out.len ? sink.out.data : "");
+        faults += (size_t)fprintf(stderr, "step %zu, handled %zu, body '%s': %s\n-> %s\n", step,
+                                  handled, last_body, one->text, sink.out.len ? sink.out.data : "");
     http_sink_close_now(&sink);
 }
 
@@ -319,8 +326,8 @@ static void check_status(const struct pcr_buf *text, int status, size_t step) {
     http_sink_open(&sink, server);
     http_sink_feed(&sink, text->data, text->len, step);
     if (status_of(&sink) != status)
-        faults += (size_t)fprintf(stderr, "step %zu, wanted %d: %.200s -> %s\n", step, status, text->data,
-                 sink.out.len ? sink.out.data : "nothing");
+        faults += (size_t)fprintf(stderr, "step %zu, wanted %d: %.200s -> %s\n", step, status,
+                                  text->data, sink.out.len ? sink.out.data : "nothing");
     http_sink_close_now(&sink);
 }
 

@@ -20,7 +20,8 @@ static struct pcr_loop *make_loop(void) {
     return loop;
 }
 
-// --- mailboxes and the pool -----------------------------------------------------------------------------------
+// --- mailboxes and the pool
+// -----------------------------------------------------------------------------------
 
 #define POSTERS 4
 #define LETTERS 20000
@@ -100,8 +101,8 @@ static void jobs_run_on_workers_and_end_on_their_loop(void **state) {
     jobs_done = 0;
     assert_int_equal(pcr_pool_create(3, JOBS, &pool, NULL), 0);
     for (unsigned i = 0; i < JOBS; i++) {
-        squares[i] = (struct square){
-            .job = {.loop = loop, .run = run_square, .done = square_done}, .in = i};
+        squares[i] =
+            (struct square){.job = {.loop = loop, .run = run_square, .done = square_done}, .in = i};
         assert_int_equal(pcr_pool_submit(pool, &squares[i].job), 0);
     }
     pcr_loop_run(loop);
@@ -147,7 +148,8 @@ static void a_full_pool_says_busy_and_finishes_what_it_took(void **state) {
     assert_int_equal(jobs_done, taken);
 }
 
-// --- timers and signals ---------------------------------------------------------------------------------------
+// --- timers and signals
+// ---------------------------------------------------------------------------------------
 
 struct ticks {
     struct pcr_loop *loop;
@@ -203,15 +205,19 @@ static void signals_reach_the_loop(void **state) {
     pcr_loop_destroy(loop);
 }
 
-// --- addresses and listeners ----------------------------------------------------------------------------------
+// --- addresses and listeners
+// ----------------------------------------------------------------------------------
 
 static void addresses_are_read_and_written(void **state) {
     (void)state;
     const struct {
         const char *text, *shown;
-    } good[] = {{"127.0.0.1:8080", "127.0.0.1:8080"}, {"[::1]:80", "[::1]:80"},
-                {"localhost:1", "127.0.0.1:1"},       {":65535", "[::]:65535"},
-                {"unix:/tmp/x", "unix"},              {"[::ffff:1.2.3.4]:5", "1.2.3.4:5"}};
+    } good[] = {{"127.0.0.1:8080", "127.0.0.1:8080"},
+                {"[::1]:80", "[::1]:80"},
+                {"localhost:1", "127.0.0.1:1"},
+                {":65535", "[::]:65535"},
+                {"unix:/tmp/x", "unix"},
+                {"[::ffff:1.2.3.4]:5", "1.2.3.4:5"}};
     struct pcr_sockaddr address;
     char shown[64];
     for (size_t i = 0; i < PCR_COUNT_OF(good); i++) {
@@ -219,9 +225,9 @@ static void addresses_are_read_and_written(void **state) {
         pcr_address_format(&address, shown, sizeof shown);
         assert_string_equal(shown, good[i].shown);
     }
-    static const char *const bad[] = {"",          "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
-                                      "a:-1",      "::1:80",    "[::1:80",    "[::1]80",
-                                      "[]:80",     "unix:",     "a b:80",     "127.0.0.1:8o"};
+    static const char *const bad[] = {"",      "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
+                                      "a:-1",  "::1:80",    "[::1:80",    "[::1]80",
+                                      "[]:80", "unix:",     "a b:80",     "127.0.0.1:8o"};
     for (size_t i = 0; i < PCR_COUNT_OF(bad); i++) {
         struct pacer_error err = {0};
         assert_int_equal(pcr_address_parse(bad[i], &address, &err), PACER_EINVAL);
@@ -253,7 +259,8 @@ static void loops_share_a_port_and_strangers_are_noticed(void **state) {
     assert_int_equal(pcr_listener_port(two), port);
 
     pid_t child = fork();
-    if (child == 0) { // another process as far as the kernel knows: a socket of its own, nothing shared
+    if (child ==
+        0) { // another process as far as the kernel knows: a socket of its own, nothing shared
         int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
         struct sockaddr_in in = {.sin_family = AF_INET,
                                  .sin_port = htons((uint16_t)port),
@@ -268,7 +275,8 @@ static void loops_share_a_port_and_strangers_are_noticed(void **state) {
 
     options.reuse_port = false;
     struct pacer_error err = {0};
-    assert_int_equal(pcr_listener_open(loop, &options, drop_stream, NULL, &three, &err), PACER_EBUSY);
+    assert_int_equal(pcr_listener_open(loop, &options, drop_stream, NULL, &three, &err),
+                     PACER_EBUSY);
     assert_non_null(strstr(err.message, "another process uses it"));
     pcr_listener_close(one);
     pcr_listener_close(two);
@@ -359,7 +367,8 @@ static void stop_loop(void *ctx) {
     pcr_loop_stop(ctx);
 }
 
-// With no descriptor left a connection waits in the kernel's queue, costs no processor time, and is taken up later.
+// With no descriptor left a connection waits in the kernel's queue, costs no processor time, and is
+// taken up later.
 static void running_out_of_descriptors_pauses_accepting(void **state) {
     (void)state;
     struct pcr_loop *loop = make_loop();
@@ -391,9 +400,10 @@ static void running_out_of_descriptors_pauses_accepting(void **state) {
     pcr_loop_destroy(loop);
 }
 
-// --- streams --------------------------------------------------------------------------------------------------
+// --- streams
+// --------------------------------------------------------------------------------------------------
 
-#define BIG ((size_t)4 << 20)
+#define BIG ((size_t)24 << 20) // more than the kernel buffers
 
 struct echo {
     struct pcr_loop *loop;
@@ -464,7 +474,8 @@ static void what_the_kernel_does_not_take_is_sent_later_in_order(void **state) {
     struct echo echo = {.loop = make_loop()};
     struct pcr_listener_options options = {.address = "127.0.0.1:0"};
     struct pcr_listener *listener;
-    assert_int_equal(pcr_listener_open(echo.loop, &options, on_big_accept, &echo, &listener, NULL), 0);
+    assert_int_equal(pcr_listener_open(echo.loop, &options, on_big_accept, &echo, &listener, NULL),
+                     0);
     pthread_t reader;
     void *total;
     pthread_create(&reader, NULL, read_big, (void *)(intptr_t)pcr_listener_port(listener));
