@@ -67,5 +67,6 @@ int pcr_contract_check_value(const struct pacer_contract *contract, yyjson_val *
 // The schema as it was loaded (borrowed), its first "examples" entry or NULL, and its title or NULL.
 yyjson_val *pcr_contract_schema(const struct pacer_contract *contract);
 yyjson_val *pcr_contract_example(const struct pacer_contract *contract);
+const char *pcr_contract_title(const struct pacer_contract *contract);
 
 #endif

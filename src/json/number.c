@@ -13,7 +13,7 @@
 //
 // Rejected: printf with 9 or 17 digits and a check by strtod (ten times slower, and thousands of numbers per answer
 // is what this room is for); Grisu (needs a fallback for one number in 200); Ryū (larger tables, no faster).
-#include "json/json_priv.h"
+#include "json/schema_priv.h"
 
 #include <math.h>
 
@@ -254,4 +254,16 @@ size_t pcr_json_u64_text(char *out, uint64_t value) {
     size_t n = (size_t)(digits + sizeof digits - first);
     memcpy(out, first, n);
     return n;
+}
+
+struct pcr_json_decimal pcr_json_decimal_of(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    int biased = (int)(bits >> 52 & 0x7ff);
+    PCR_ASSERT(biased != 0x7ff);
+    if (bits << 1 == 0)
+        return (struct pcr_json_decimal){0, 0};
+    struct decimal d =
+        without_trailing_zeros(shortest_f64(bits & ((1ull << 52) - 1), biased));
+    return (struct pcr_json_decimal){d.digits, d.exponent};
 }
