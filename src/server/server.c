@@ -300,7 +300,9 @@ static void drain_here(struct pcr_mail *mail) {
 static void on_terminate(void *ctx, int signum) {
     struct server *server = ctx;
     if (atomic_exchange(&server->draining, true)) {
-        pcr_log(PCR_LOG_WARN, "server", "second signal %d: leaving at once", signum);
+        if (signum != SIGINT) // supervisors may send SIGTERM twice; a person means the second Ctrl-C
+            return;
+        pcr_log(PCR_LOG_WARN, "server", "interrupted again: leaving at once");
         _Exit(128 + signum);
     }
     pcr_log(PCR_LOG_INFO, "server", "signal %d: draining, at most %llu ms", signum,
