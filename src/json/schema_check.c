@@ -620,8 +620,7 @@ static bool check(const struct subject *s, const struct pcr_keyword *k) {
     case PCR_KEYWORD_UNEVALUATED_PROPERTIES:
         return check_unevaluated(s, k);
     }
-    PCR_ASSERT(!"a keyword of no kind");
-    return false;
+    pcr_assert_failed("a keyword of no kind", __FILE__, __LINE__, __func__);
 }
 
 static bool check_keywords(const struct subject *s) {
