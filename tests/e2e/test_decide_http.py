@@ -7,6 +7,7 @@ import concurrent.futures
 import json
 import math
 import shutil
+import threading
 
 import pytest
 
@@ -176,6 +177,49 @@ def test_a_thousand_at_once_each_get_their_own_answer(decide):
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
         wrong = [fault for fault in pool.map(lambda i: one_of_many(server, i), range(1000)) if fault]
     assert not wrong, wrong[:5]
+
+
+def test_a_dear_model_serves_many(decide):
+    server = decide(model="dear")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        wrong = [fault for fault in pool.map(lambda i: one_of_many(server, i), range(100)) if fault]
+    assert not wrong, wrong[:5]
+
+
+def test_reloads_under_load(decide, tmp_path):
+    """While a model is replaced over and over, every answer is right for one of its versions."""
+    server = decide()
+    over = threading.Event()
+    seen = set()
+
+    def ask(i):
+        up, down = 2 + (i % 7) / 7, 1
+        while not over.is_set():
+            answer = server.request("POST", "/decide", request(up, down))
+            seen.add(answer.status)
+            if answer.status == 503 and "'flat'" in answer.json["error"]:
+                continue
+            if answer.status != 200:
+                return str(answer)
+            # The effect of up: against 0 (trend) or 1 (turned).
+            effect = answer.json["reason"]["factors"][0]["effect"]
+            ways = [softmax(up, down)[0] - softmax(usual, down)[0] for usual in (0, 1)]
+            if min(abs(effect - way) for way in ways) > 1e-6:
+                return str(answer)
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, i) for i in range(6)]
+        for i in range(30):
+            shutil.copy(MODELS / f"{('turned', 'other', 'trend')[i % 3]}.onnx", tmp_path / "next.onnx")
+            (tmp_path / "next.onnx").rename(tmp_path / "models" / "trend.onnx")
+            assert server.request("POST", "/v2/repository/models/trend/load").status == 200
+            if i % 3 == 1:
+                assert server.request("POST", "/decide", request()).status == 503
+        over.set()
+        wrong = [one.result() for one in asked if one.result()]
+    assert not wrong, wrong[:3]
+    assert 200 in seen
 
 
 # ---- pacer check ----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ struct fixture {
     struct pcr_arena texts;
     const char *id;
     size_t arena_bytes;
+    uint64_t deadline_ns;
     struct pcr_arena arena; // of the last request
     bool done;
     int status;
@@ -70,8 +71,9 @@ __attribute__((unused)) static void replace_model(struct fixture *f, const char 
         fail_msg("%s", err.message);
 }
 
-static const char *const fixture_models[] = {"trend",  "turned", "other",  "bare", "garbled",
-                                             "single", "counts", "double", "echo", "nan"};
+static const char *const fixture_models[] = {"trend",   "turned", "other",  "bare",
+                                             "garbled", "single", "counts", "double",
+                                             "echo",    "nan",    "dear"};
 
 static int fixture_setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
@@ -188,6 +190,7 @@ static int submit(struct fixture *f, const char *body) {
         .repository = f->repository,
         .done = on_done,
         .user = f,
+        .deadline_ns = f->deadline_ns,
     };
     f->done = false;
     pcr_decide(&call);

@@ -428,6 +428,71 @@ static void memory_may_run_out_anywhere(void **state) {
     assert_true(refused > 0);
 }
 
+// --- models that take their time ---------------------------------------------------------------
+
+static void a_dear_model_runs_elsewhere(void **state) {
+    struct fixture *f = *state;
+    struct pcr_config_decision config = trend(f);
+    config.model = "dear";
+    use(f, &config);
+    for (int i = 0; i < 3; i++) {
+        yyjson_val *answer = ask_features(f, 200, "{\"up\":2,\"down\":1}");
+        assert_close(number_at(answer, "/confidence"), rise(2, 1));
+        assert_close(number_at(answer, "/reason/factors/0/effect"), rise(2, 1) - rise(0, 1));
+    }
+    f->deadline_ns = 1; // long past
+    ask_features(f, 503, "{\"up\":2,\"down\":1}");
+}
+
+struct crowd {
+    struct fixture *f;
+    size_t done, of_status[600];
+};
+
+static void one_of_a_crowd(struct pcr_decide_call *call) {
+    struct crowd *crowd = call->user;
+    crowd->of_status[call->status]++;
+    if (++crowd->done == 40)
+        pcr_loop_stop(crowd->f->loop);
+}
+
+static void a_full_queue_is_503(void **state) {
+    struct fixture *f = *state;
+    struct pcr_config_decision config = trend(f);
+    config.model = "dear";
+    use(f, &config);
+    struct crowd crowd = {.f = f};
+    struct pcr_arena arenas[40];
+    struct pcr_decide_call calls[40];
+    for (size_t i = 0; i < 40; i++) {
+        pcr_arena_init(&arenas[i], 1u << 20);
+        calls[i] = (struct pcr_decide_call){
+            .decision = f->decision,
+            .body = PCR_STR("{\"user_id\":\"u\",\"features\":{\"up\":2,\"down\":1},"
+                            "\"context\":{\"income\":1}}"),
+            .id = PCR_STR("x"),
+            .arena = &arenas[i],
+            .loop = f->loop,
+            .engine = f->engine,
+            .repository = f->repository,
+            .done = one_of_a_crowd,
+            .user = &crowd,
+        };
+        pcr_decide(&calls[i]);
+    }
+    while (crowd.done < 40)
+        pcr_loop_run(f->loop);
+    assert_true(crowd.of_status[200] >= 16); // the queue holds as many
+    assert_true(crowd.of_status[503] > 0);
+    assert_int_equal(crowd.of_status[200] + crowd.of_status[503], 40);
+    struct pcr_decision_stats stats;
+    pcr_decision_stats(f->decision, &stats);
+    assert_int_equal(stats.answered, crowd.of_status[200]);
+    assert_int_equal(stats.failures, crowd.of_status[503]);
+    for (size_t i = 0; i < 40; i++)
+        pcr_arena_fini(&arenas[i]);
+}
+
 // --- reload ------------------------------------------------------------------------------------
 
 static void a_model_may_be_replaced_while_it_serves(void **state) {
@@ -514,6 +579,8 @@ int main(void) {
         TEST(numbers_that_are_no_probabilities_are_an_error),
         TEST(a_broken_contract_never_leaves),
         TEST(memory_may_run_out_anywhere),
+        TEST(a_dear_model_runs_elsewhere),
+        TEST(a_full_queue_is_503),
         TEST(a_model_may_be_replaced_while_it_serves),
         TEST(a_hundred_versions_are_no_trouble),
         TEST(a_model_that_is_gone_is_503),

@@ -82,6 +82,24 @@ def main():
     whole = [info("input", INT64, ["N", 2])]
     write("counts.onnx", [cast, classifier("numbers")], whole, outputs(), metadata(baseline=(0, 0)))
 
+    # Trend again, after two products of 256 × 256 zeros that are made from the input, so that
+    # nothing can be worked out when the model is loaded.
+    nodes = [
+        helper.make_node("ReduceSum", ["input"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Expand", ["nothing", "size"], ["square"]),
+        helper.make_node("MatMul", ["square", "square"], ["once"]),
+        helper.make_node("MatMul", ["once", "square"], ["twice"]),
+        helper.make_node("ReduceSum", ["twice"], ["still_nothing"], keepdims=0),
+        helper.make_node("Add", ["input", "still_nothing"], ["same"]),
+        classifier("same"),
+    ]
+    constants = [
+        helper.make_tensor("zero", FP32, [], [0.0]),
+        helper.make_tensor("size", INT64, [2], [256, 256]),
+    ]
+    write("dear.onnx", nodes, row, outputs(), metadata(), constants)
+
     # FP64 throughout; the only output has another name, and there is no metadata.
     weights = helper.make_tensor("weights", FP64, [2, 3], [1, 0, 0, 0, 1, 0])
     nodes = [
