@@ -15,6 +15,7 @@
 
 #include "base/rand.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -23,6 +24,9 @@
 #define EXCERPT_BEFORE 16
 #define EXCERPT_AFTER 16
 #define PAIRWISE_MAX 12
+#define PADDING_BYTES 8 // what is read eight bytes at a time; yyjson wants four
+
+_Static_assert(PADDING_BYTES >= YYJSON_PADDING_SIZE, "yyjson reads past the end");
 
 // --- where it went wrong ---------------------------------------------------------------------------------------
 
@@ -89,49 +93,53 @@ static int fail_at(const struct reader *reader, int code, size_t offset, const c
 
 // --- nesting -----------------------------------------------------------------------------------------------------
 
-// Nonzero if any of the eight bytes is `byte`; exact enough to skip by, as it never misses one.
-static uint64_t has_byte(uint64_t eight, unsigned char byte) {
+// Eight bytes at a time: the high bit of each byte that is `byte`. Borrows may set bits above the first true one, so
+// only the lowest is to be believed.
+static uint64_t find_byte(uint64_t eight, unsigned char byte) {
     uint64_t x = eight ^ (0x0101010101010101u * byte);
     return (x - 0x0101010101010101u) & ~x & 0x8080808080808080u;
 }
 
-// Past the closing quote of a string; `at` is behind the opening one.
+static uint64_t load_eight(const char *at) {
+    uint64_t eight;
+    memcpy(&eight, at, sizeof eight);
+    return le64toh(eight);
+}
+
+// Past the closing quote of a string, or `end` or later; `at` is behind the opening one. The text is padded.
 static const char *skip_string(const char *at, const char *end) {
     while (at < end) {
-        uint64_t eight;
-        if (end - at >= 8) {
-            memcpy(&eight, at, 8);
-            if (!(has_byte(eight, '"') | has_byte(eight, '\\'))) {
-                at += 8;
-                continue;
-            }
-        }
-        if (*at == '"')
-            return at + 1;
-        if (*at == '\\' && end - at > 1)
-            at++;
-        at++;
-    }
-    return end;
-}
-
-// True if the eight bytes hold neither a quote nor a bracket; '[' and '{', ']' and '}' differ by 0x20 only.
-static bool is_dull(const char *at) {
-    uint64_t eight;
-    memcpy(&eight, at, 8);
-    uint64_t folded = eight | 0x2020202020202020u;
-    return !(has_byte(eight, '"') | has_byte(folded, '{') | has_byte(folded, '}'));
-}
-
-static int check_depth(const struct reader *reader, size_t depth_max) {
-    const char *at = reader->text.ptr;
-    const char *end = at + reader->text.len;
-    size_t depth = 0;
-    while (at < end) {
-        if (end - at >= 8 && is_dull(at)) {
+        uint64_t eight = load_eight(at);
+        uint64_t found = find_byte(eight, '"') | find_byte(eight, '\\');
+        if (!found) {
             at += 8;
             continue;
         }
+        at += __builtin_ctzll(found) / 8;
+        if (*at == '"')
+            return at + 1;
+        at += 2;
+    }
+    return at;
+}
+
+// The next quote or bracket, or `end` or later. '[' and '{', ']' and '}' differ by 0x20 only.
+static const char *next_mark(const char *at, const char *end) {
+    while (at < end) {
+        uint64_t eight = load_eight(at);
+        uint64_t folded = eight | 0x2020202020202020u;
+        uint64_t found = find_byte(eight, '"') | find_byte(folded, '{') | find_byte(folded, '}');
+        if (found)
+            return at + __builtin_ctzll(found) / 8;
+        at += 8;
+    }
+    return at;
+}
+
+static int check_depth(const struct reader *reader, size_t depth_max) {
+    const char *end = reader->text.ptr + reader->text.len;
+    size_t depth = 0;
+    for (const char *at = next_mark(reader->text.ptr, end); at < end; at = next_mark(at, end)) {
         char c = *at++;
         if (c == '"') {
             at = skip_string(at, end);
@@ -142,7 +150,7 @@ static int check_depth(const struct reader *reader, size_t depth_max) {
                          depth_max);
                 return fail_at(reader, PACER_ELIMIT, (size_t)(at - 1 - reader->text.ptr), problem);
             }
-        } else if ((c == ']' || c == '}') && depth > 0) {
+        } else if (depth > 0) {
             depth--;
         }
     }
@@ -315,16 +323,16 @@ int pcr_json_parse(struct pcr_arena *arena, struct pcr_str text,
     if (text.len == 0)
         return pcr_err(err, PACER_ESYNTAX, COMPONENT, "%s: empty, expected a JSON document",
                        reader.what);
-    int rc = check_depth(&reader, depth_max);
-    if (rc < 0)
-        return rc;
-    char *copy = text.len > SIZE_MAX - YYJSON_PADDING_SIZE
-                     ? NULL : pcr_arena_alloc(arena, text.len + YYJSON_PADDING_SIZE);
+    char *copy = text.len > SIZE_MAX - PADDING_BYTES
+                     ? NULL : pcr_arena_alloc(arena, text.len + PADDING_BYTES);
     if (!copy)
         return pcr_err(err, PACER_ENOMEM, COMPONENT, "%s: no memory to read %zu bytes of JSON",
                        reader.what, text.len);
     memcpy(copy, text.ptr, text.len);
-    memset(copy + text.len, 0, YYJSON_PADDING_SIZE);
+    memset(copy + text.len, 0, PADDING_BYTES);
+    int rc = check_depth(&(struct reader){{copy, text.len}, reader.what, err}, depth_max);
+    if (rc < 0)
+        return rc;
     const yyjson_alc alc = {arena_malloc, arena_realloc, arena_free, arena};
     yyjson_read_err error;
     yyjson_doc *doc = yyjson_read_opts(copy, text.len, YYJSON_READ_INSITU, &alc, &error);

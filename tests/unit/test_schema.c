@@ -537,7 +537,7 @@ static void test_many_violations(void **state) {
 // --- files -------------------------------------------------------------------------------------------------------
 
 static void put_file(const char *folder, const char *name, const char *text) {
-    char path[600];
+    char path[1024];
     struct pacer_error err;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     if (pcr_file_write(path, pcr_str(text), &err) < 0)
@@ -546,7 +546,7 @@ static void put_file(const char *folder, const char *name, const char *text) {
 
 static int load_in(const char *folder, const char *name, const char *schema, struct pacer_error *err,
                    struct pacer_contract **contract) {
-    char path[600];
+    char path[1024];
     struct pacer_contract_options options = PACER_CONTRACT_OPTIONS_INIT;
     options.base_dir = folder;
     put_file(folder, name, schema);
@@ -578,7 +578,7 @@ static void test_files(void **state) {
     (void)state;
     char outer[] = "/tmp/test_schema_XXXXXX";
     char folder[600];
-    char path[700];
+    char path[1024];
     assert_non_null(mkdtemp(outer));
     snprintf(folder, sizeof folder, "%s/in side", outer);
     assert_int_equal(mkdir(folder, 0700), 0);
