@@ -75,6 +75,17 @@ static const struct pcr_http_header accept_codings[] = {
     {{"Accept-Encoding", 15}, {"gzip, deflate", 13}}};
 static const struct pcr_http_header retry_later[] = {{{"Retry-After", 11}, {"1", 1}}};
 
+// For the access log, what is known of a request that was refused before its head was read.
+static void show_raw_head(struct pcr_http_request_priv *request) {
+    struct pcr_http_request *pub = &request->pub;
+    if (pub->method_name.len == 0 && request->method_len <= request->head.len)
+        pub->method_name = (struct pcr_str){pcr_buf_view(&request->head).ptr, request->method_len};
+    size_t head = (size_t)request->method_len + request->target_len;
+    if (pub->path.len == 0 && head <= request->head.len)
+        pub->path = (struct pcr_str){pcr_buf_view(&request->head).ptr + request->method_len,
+                                     request->target_len};
+}
+
 void pcr_http_conn_refuse(struct pcr_http_conn *conn, int status, const char *message) {
     struct pcr_http_request_priv *request = conn->reading;
     if (!request)
@@ -86,8 +97,7 @@ void pcr_http_conn_refuse(struct pcr_http_conn *conn, int status, const char *me
         return;
     }
     finish_head(conn, request);
-    if (request->pub.path.len == 0)
-        request->pub.path = PCR_STR("");
+    show_raw_head(request);
     owe(conn, request);
     struct pcr_http_reply reply = {
         .status = status, .content_type = "application/json", .close = true};

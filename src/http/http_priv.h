@@ -163,9 +163,9 @@ struct pcr_http_server {
     uint64_t date_real_ns;
     char date[30];
 
-    bool draining, cut;
+    bool draining, drain_idle_closed, cut;
     struct pcr_timer *drain_timer;
-    uint64_t drain_until_ns;
+    uint64_t drain_grace_ms;
     void (*drained)(void *ctx);
     void *drained_ctx;
 };

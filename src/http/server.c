@@ -19,6 +19,9 @@
 #define PENDING_BYTES_MAX (256u << 10)
 #define SWEEP_MS_MAX 250
 #define SWEEP_MS_MIN 5
+// While draining: what was sent on an idle connection by then has arrived and is answered, not
+// reset.
+#define IDLE_GRACE_MS 50
 
 // --- requests
 // -------------------------------------------------------------------------------------------------
@@ -407,6 +410,12 @@ static void on_drain_timer(void *ctx) {
             drained(server->drained_ctx); // may destroy the server
         return;
     }
+    if (!server->drain_idle_closed) {
+        server->drain_idle_closed = true;
+        close_conns(server, true);
+        pcr_timer_start(server->drain_timer, is_drained(server) ? 0 : server->drain_grace_ms, 0);
+        return;
+    }
     server->cut = true;
     close_conns(server, false);
 }
@@ -420,13 +429,13 @@ void pcr_http_server_check_drained(struct pcr_http_server *server) {
 void pcr_http_server_drain(struct pcr_http_server *server, uint64_t grace_ms,
                            void (*drained)(void *ctx), void *ctx) {
     PCR_ASSERT(!server->draining);
-    close_conns(server, true);
     // Connections that the kernel had accepted already come in here, and may have one answer each.
     close_listeners(server);
     server->draining = true;
     server->drained = drained;
     server->drained_ctx = ctx;
-    pcr_timer_start(server->drain_timer, is_drained(server) ? 0 : grace_ms, 0);
+    server->drain_grace_ms = grace_ms;
+    pcr_timer_start(server->drain_timer, is_drained(server) ? 0 : IDLE_GRACE_MS, 0);
 }
 
 void pcr_http_server_unref(struct pcr_http_server *server) {

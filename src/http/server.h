@@ -34,7 +34,9 @@ struct pcr_http_request {
     struct pcr_loop *loop;
     enum pcr_http_method method;
     struct pcr_str method_name;
-    struct pcr_str path;  // percent-decoded, starts with '/', no query; never holds NUL
+    // Percent-decoded, starts with '/', no query; never holds NUL. "*" for OPTIONS *; of a refused
+    // request (seen by the access callback only) the raw target as far as it came.
+    struct pcr_str path;
     struct pcr_str query; // raw, without '?'
     struct pcr_http_header *headers;
     size_t n_headers;
@@ -44,8 +46,9 @@ struct pcr_http_request {
     const char *peer;
     void *user; // the handler's own
     // Set by a handler that answers later: called if the peer goes away first. After it the handler
-    // must still call pcr_http_reply exactly once (its reply is dropped), so that one path frees
-    // everything.
+    // must still call pcr_http_reply exactly once (its reply is dropped; also from inside this
+    // callback), so that one path frees everything. "Goes away" is a reset or a broken connection:
+    // a peer that only closed its writing side may wait for the answer, and gets it.
     void (*aborted)(struct pcr_http_request *request);
 };
 
@@ -64,6 +67,8 @@ struct pcr_http_reply {
 // Answers a request, exactly once, on its loop's thread, at once or later. Adds Date,
 // Content-Length, X-Request-Id, CORS headers and Content-Encoding where the client takes it; keeps
 // pipelined answers in order; sends no body to HEAD.
+// The request may be gone when this returns: touch neither it nor its arena afterwards. The list of
+// headers may be on the caller's stack; what it points to may not.
 void pcr_http_reply(struct pcr_http_request *request, const struct pcr_http_reply *reply);
 
 typedef void (*pcr_http_handler)(void *ctx, struct pcr_http_request *request);
@@ -124,8 +129,12 @@ int pcr_http_server_listen(struct pcr_http_server *server,
                            struct pacer_error *err);
 // Stops accepting, closes idle connections, lets running requests finish (answers say Connection:
 // close), then calls `drained`; what is not finished after `grace_ms` is cut.
+// `drained` is called from the loop, never from inside another call, and may destroy the server.
+// After a cut it is called even if handlers still owe answers (dropped when they come).
 void pcr_http_server_drain(struct pcr_http_server *server, uint64_t grace_ms,
                            void (*drained)(void *ctx), void *ctx);
+// Cuts all connections. Handlers may still answer afterwards; the answers are dropped. NULL is
+// fine.
 void pcr_http_server_destroy(struct pcr_http_server *server);
 
 struct pcr_http_server_stats {

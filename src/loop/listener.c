@@ -25,6 +25,7 @@
 #define BACKLOG_DEFAULT 511
 #define ACCEPTS_PER_TURN 64
 #define STARVED_RETRY_MS 1000
+#define WARN_EVERY_NS (10 * PCR_NS_PER_S)
 #define SHARED_PORTS_MAX 1024
 
 struct pcr_listener {
@@ -36,6 +37,7 @@ struct pcr_listener {
     int fd;
     struct pcr_sockaddr address; // as bound
     bool shared, closing;
+    uint64_t warned_ns;
     void (*accepted)(void *ctx, struct pcr_stream *stream);
     void *ctx;
 };
@@ -191,6 +193,10 @@ static void starve(struct pcr_listener *listener) {
     pcr_list_remove(&listener->starved);
     pcr_list_push_back(&listener->loop->starved, &listener->starved);
     pcr_timer_start(listener->retry, STARVED_RETRY_MS, 0);
+    uint64_t now_ns = pcr_clock_mono_ns();
+    if (listener->warned_ns && now_ns - listener->warned_ns < WARN_EVERY_NS)
+        return;
+    listener->warned_ns = now_ns;
     pcr_log(PCR_LOG_WARN, "listen",
             "no file descriptor is left: connections wait until one closes (raise ulimit -n)");
 }

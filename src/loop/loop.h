@@ -14,7 +14,9 @@ struct pcr_loop;
 // --- loops
 // -------------------------------------------------------------------------------------------------
 int pcr_loop_create(struct pcr_loop **out, struct pacer_error *err);
-// Closes what is still open on the loop (close callbacks run) and frees it. Not while it runs.
+// Delivers letters that are still in the mailbox, closes what is still open on the loop (close
+// callbacks run) and frees it. Not while it runs, nor while another thread may post to it: destroy
+// the pool first.
 void pcr_loop_destroy(struct pcr_loop *loop);
 // Runs until pcr_loop_stop, then returns.
 void pcr_loop_run(struct pcr_loop *loop);
@@ -61,8 +63,11 @@ struct pcr_stream;
 // "localhost:0", "unix:/path". PACER_EINVAL with a message if it is none.
 struct pcr_listener_options {
     const char *address;
-    int backlog;     // 0: 511
-    bool reuse_port; // several loops listen on the same port, the kernel spreads connections
+    int backlog; // 0: 511
+    // Several loops of this process listen on the same port, the kernel spreads connections. Other
+    // processes are noticed all the same. For port 0 ask the first listener for its port and give
+    // that to the others.
+    bool reuse_port;
 };
 // Accepted streams are handed to `accepted`, which then owns them. PACER_EBUSY if the port is in
 // use (message says so and what to do), PACER_EIO otherwise. At EMFILE the listener pauses itself
@@ -72,7 +77,8 @@ int pcr_listener_open(struct pcr_loop *loop, const struct pcr_listener_options *
                       struct pcr_listener **out, struct pacer_error *err);
 // The port the kernel chose where the address said 0; 0 for unix sockets.
 int pcr_listener_port(const struct pcr_listener *listener);
-// Stops accepting; streams live on.
+// Hands over what the kernel has accepted already, then stops accepting; streams live on. A unix
+// socket's file goes.
 void pcr_listener_close(struct pcr_listener *listener);
 
 struct pcr_stream_events {
