@@ -25,16 +25,23 @@ static void add_decision_fault(void *ctx, int line, const char *message) {
     pcr_config_faults_add(&check->faults, check->file, line, 0, message);
 }
 
+// Points at the line of the configuration that names the model, if there is one.
 static void add_model_fault(struct check *check, const struct pcr_model_status *model) {
+    const struct pcr_config *config = check->config;
     char text[1024];
-    snprintf(text, sizeof text, "the model '%s', version %s, cannot be loaded: %s", model->name,
-             model->version, model->reason);
-    pcr_config_faults_add(&check->faults, check->config->models_dir, 0, 0, text);
+    snprintf(text, sizeof text, "the model '%s'%s%s cannot be loaded: %s", model->name,
+             *model->version ? ", version " : "", model->version, model->reason);
+    for (size_t i = 0; i < config->n_models; i++) {
+        if (strcmp(config->models[i].name, model->name) == 0) {
+            pcr_config_faults_add(&check->faults, check->file, config->models[i].line, 0, text);
+            return;
+        }
+    }
+    pcr_config_faults_add(&check->faults, config->models_dir, 0, 0, text);
 }
 
-// Every model has to load, and every name under models: has to be one.
+// Every model has to load; the repository's index also has those that only the configuration names.
 static int check_models(struct check *check) {
-    const struct pcr_config *config = check->config;
     struct pcr_arena arena;
     struct pcr_model_status *index;
     size_t n;
@@ -45,17 +52,6 @@ static int check_models(struct check *check) {
             add_model_fault(check, &index[i]);
         else
             check->n_models++;
-    }
-    for (size_t i = 0; rc == 0 && i < config->n_models; i++) {
-        bool known = false;
-        for (size_t j = 0; j < n && !known; j++)
-            known = strcmp(index[j].name, config->models[i].name) == 0;
-        if (known)
-            continue;
-        char text[512];
-        snprintf(text, sizeof text, "models.%.100s: there is no such model in '%.200s'",
-                 config->models[i].name, config->models_dir);
-        pcr_config_faults_add(&check->faults, check->file, config->models[i].line, 0, text);
     }
     pcr_arena_fini(&arena);
     return rc == 0 ? PCR_EXIT_OK : pcr_cli_fail(PCR_EXIT_FAILURE, "out of memory");

@@ -24,7 +24,8 @@ const struct pcr_cli_command pcr_cmd_completion = {
     .name = "completion",
     .operands = "SHELL",
     .summary = "print the completion script of a shell: bash, zsh or fish",
-    .text = "Prints a script that lets the shell complete pacer's commands and options. To try:\n\n"
+    .text = "Prints a script that lets the shell complete pacer's commands and options.\n"
+            "To try it:\n\n"
             "  bash:  source <(pacer completion bash)\n"
             "  zsh:   source <(pacer completion zsh)\n"
             "  fish:  pacer completion fish | source\n\n"

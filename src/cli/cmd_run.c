@@ -263,6 +263,16 @@ static int choose_outputs(struct job *job) {
     return PCR_EXIT_OK;
 }
 
+static int print_line(struct pcr_str text) {
+    struct pcr_buf out;
+    pcr_buf_init(&out, text.len + 1);
+    pcr_buf_str(&out, text);
+    pcr_buf_char(&out, '\n');
+    int rc = pcr_cli_print(&out);
+    pcr_buf_fini(&out);
+    return rc;
+}
+
 static int run_and_print(struct job *job) {
     struct pacer_error err;
     const struct pacer_run *run = &job->request.run;
@@ -282,9 +292,7 @@ static int run_and_print(struct job *job) {
     rc = pcr_v2_write(&job->arena, &job->request, &answer, &body, &err);
     if (rc < 0)
         return pcr_cli_fail(PCR_EXIT_FAILURE, "%s", err.message);
-    fwrite(body.json.ptr, 1, body.json.len, stdout);
-    fputc('\n', stdout);
-    return PCR_EXIT_OK;
+    return print_line(body.json);
 }
 
 static void name_model(struct job *job) {

@@ -36,18 +36,23 @@ bool pcr_cli_color(FILE *stream) {
     return isatty(fileno(stream)) == 1;
 }
 
+static int write_cause; // errno of the first write that failed
+
 int pcr_cli_print(const struct pcr_buf *buf) {
     if (buf->failed)
         return pcr_cli_fail(PCR_EXIT_FAILURE, "the output needs more memory than there is");
-    fwrite(buf->data, 1, buf->len, stdout); // errors stick; pcr_cli_finish looks
+    if (fwrite(buf->data, 1, buf->len, stdout) != buf->len)
+        write_cause = errno; // pcr_cli_finish tells
     return PCR_EXIT_OK;
 }
 
 int pcr_cli_finish(int code) {
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    bool flushed = fflush(stdout) == 0;
+    if (!flushed && !write_cause)
+        write_cause = errno;
+    if (flushed && !ferror(stdout))
         return code;
     pcr_cli_fail(PCR_EXIT_FAILURE, "cannot write the output: %s",
-                 errno ? strerror(errno) : "an earlier write failed");
+                 write_cause ? strerror(write_cause) : "a write failed");
     return code != PCR_EXIT_OK ? code : PCR_EXIT_FAILURE;
 }

@@ -313,10 +313,12 @@ static int load_all(struct pcr_config_ctx *ctx, const struct pcr_config_source *
     int rc = 0;
     struct pcr_buf text;
     pcr_buf_init(&text, PCR_CONFIG_FILE_BYTES_MAX);
-    load_defaults(ctx);
     if (source->path) {
         ctx->config->file = pcr_config_text(ctx, "%s", source->path);
-        ctx->dir = directory_of(ctx, source->path);
+        ctx->dir = directory_of(ctx, source->path); // where the defaults' paths start, too
+    }
+    load_defaults(ctx);
+    if (source->path) {
         if (!source->text.ptr)
             rc = read_file(ctx, source->path, &text);
         if (rc == 0)

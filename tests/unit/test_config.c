@@ -141,7 +141,7 @@ static void an_empty_file_means_defaults(void **state) {
     char expected[160];
     snprintf(expected, sizeof expected, "%s/models", f->dir);
     good(f, "");
-    assert_string_equal(f->config->models_dir, "models"); // nothing was said in the file
+    assert_string_equal(f->config->models_dir, expected); // defaults start there, too
     good(f, "# only a comment\n");
     good(f, "---\n");
     good(f, "{}\n");

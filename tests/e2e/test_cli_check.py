@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pacer check: faults of the file, of the models and of decisions, in both forms of output."""
+import json
+
+import pytest
+
+from conftest import ROOT
+
+COACH = ROOT / "examples" / "coach"
+CONTRACT = '{"type": "object"}'
+DECISION = """decisions:
+  - path: /decide
+    model: classifier
+    features: [up, down]
+    actions: {rise: buy, fall: sell, stay: hold}
+    contract: contract.json
+"""
+
+
+@pytest.fixture
+def config(tmp_path, models):
+    """Writes a configuration beside the models it needs."""
+
+    def write(text, *names):
+        models(*(names or ("classifier",)))
+        (tmp_path / "contract.json").write_text(CONTRACT)
+        file = tmp_path / "pacer.yaml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_the_example_is_sound(run):
+    done = run("check", COACH / "pacer.yaml")
+    assert done.returncode == 0 and done.stderr == b""
+    assert done.stdout.decode() == f"{COACH}/pacer.yaml: ok (1 decision, 1 model)\n"
+
+
+def test_a_sound_file_as_json(run, config):
+    file = config(DECISION)
+    done = run("check", "--json", file)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout) == {"file": str(file), "ok": True, "decisions": 1, "models": 1, "faults": [],
+                                       "faults_not_shown": 0}
+
+
+def test_all_faults_with_their_places(run, config):
+    file = config("thread: 3\nhttp:\n  idle_timeout_ms: soon\n  gzip_level: 99\nthreads: 1\nthreads: 2\n")
+    done = run("check", file)
+    assert done.returncode == 3
+    lines = done.stdout.decode().splitlines()
+    assert [line.split(": ")[0].removeprefix(f"{file}") for line in lines] == [":1:1", ":3:20", ":4:15", ":6:1"]
+    assert "did you mean 'threads'?" in lines[0]
+    assert done.stderr.decode() == f"pacer: 4 faults in {file}\n"
+    found = json.loads(run("check", file, "-j").stdout)
+    assert found["ok"] is False
+    assert [(fault["line"], fault["column"]) for fault in found["faults"]] == [(1, 1), (3, 20), (4, 15), (6, 1)]
+
+
+def test_standard_input(run, config):
+    file = config("")
+    done = run("check", "-", input=b"a: 1\n", cwd=file.parent)
+    assert done.returncode == 3 and done.stdout.startswith(b"standard input:1:1: unknown key 'a'")
+    done = run("check", "-", input=b"threads: 1\n", cwd=file.parent)
+    assert done.returncode == 0 and done.stdout == b"standard input: ok (0 decisions, 1 model)\n"
+
+
+def test_the_command_line_is_checked_too(run, config):
+    file = config("threads: 1\n")
+    done = run("check", file, "--threads=many", "--set", "http.gzip_level=99", "--access-log=perhaps")
+    text = done.stdout.decode()
+    assert done.returncode == 3
+    assert "command line: --threads: threads: 'many' is not a whole number" in text
+    assert "command line: --set http.gzip_level: http.gzip_level: 99 is out of range" in text
+    assert "command line: --access-log: access_log: 'perhaps' is not true or false" in text
+    assert run("check", file, "--threads", "2", "--access-log").returncode == 0
+
+
+def test_files_that_are_not_there(run, tmp_path):
+    done = run("check", tmp_path / "none.yaml")
+    assert done.returncode == 3 and b"No such file or directory" in done.stdout
+    assert run("check", tmp_path).returncode == 3
+    file = tmp_path / "pacer.yaml"
+    file.write_text("models_dir: nowhere\n")
+    done = run("check", file)
+    assert done.returncode == 3 and b"nowhere" in done.stdout and b"No such file" in done.stdout
+
+
+def test_a_model_that_does_not_load_is_a_fault(run, config):
+    done = run("check", config("", "plus1", "noise", "truncated"))
+    text = done.stdout.decode()
+    assert done.returncode == 3
+    assert "the model 'noise'" in text and "the model 'truncated'" in text and "plus1" not in text
+
+
+def test_settings_of_no_model_are_a_fault(run, config):
+    file = config("models:\n  classifier:\n  clasifier: {max_batch_size: 3}\n")
+    done = run("check", file)
+    assert done.returncode == 3
+    assert f"{file}:3: the model 'clasifier' cannot be loaded: " in done.stdout.decode()
+
+
+@pytest.mark.parametrize("old, new, words", [
+    ("model: classifier", "model: nothing", "nothing"),
+    ("[up, down]", "[up, down, left]", "3"),
+    ("fall: sell, stay: hold", "fall: sell", "stay"),
+    ("fall: sell, stay: hold", "fall: sell, stay: hold, other: x", "other"),
+])
+def test_decisions_that_do_not_fit_their_model(run, config, old, new, words):
+    assert old in DECISION
+    file = config(DECISION.replace(old, new))
+    done = run("check", file)
+    text = done.stdout.decode()
+    assert done.returncode == 3, text
+    assert words in text and str(file) in text
+
+
+def test_a_contract_that_is_no_schema(run, config):
+    file = config(DECISION)
+    (file.parent / "contract.json").write_text('{"type": 3}')
+    done = run("check", file)
+    assert done.returncode == 3 and b"contract.json" in done.stdout
+
+
+def test_serve_shows_the_same_faults(run, config):
+    file = config("thread: 3\ngzip_level: 1\n")
+    done = run("serve", file)
+    assert done.returncode == 3
+    text = done.stderr.decode()
+    assert "did you mean 'threads'?" in text and "belongs under http" in text
+
+
+def test_environment_variables(run, config):
+    import os
+    file = config("threads: ${PACER_TEST_THREADS}\n")
+    env = {key: value for key, value in os.environ.items() if key != "PACER_TEST_THREADS"}
+    done = run("check", file, env=env)
+    assert done.returncode == 3 and b"PACER_TEST_THREADS is not set" in done.stdout
+    assert run("check", file, env={**env, "PACER_TEST_THREADS": "2"}).returncode == 0
+
+
+def test_a_terminal_is_not_steered(run, config):
+    done = run("check", config('"\\e]0;x\\a": 1\n'))
+    assert done.returncode == 3 and b"\x1b" not in done.stdout and b"\x07" not in done.stdout
