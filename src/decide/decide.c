@@ -94,17 +94,18 @@ static void answer(struct pcr_decide_call *call, const struct pacer_tensor *outp
     }
 }
 
+// The reference to the model is given back last: the outputs may be memory of its session.
 static void on_inferred(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
-    pcr_model_unref(infer->model);
-    infer->model = NULL;
+    struct pcr_model *model = infer->model;
     if (infer->status < 0) {
         pcr_log(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path, infer->error.message);
         fail(call, status_of(infer->status), infer->error.message);
-        return;
+    } else {
+        PCR_ASSERT(infer->n_outputs == 1);
+        answer(call, &infer->outputs[0]);
     }
-    PCR_ASSERT(infer->n_outputs == 1);
-    answer(call, &infer->outputs[0]);
+    pcr_model_unref(model); // `call` is gone
 }
 
 // Gives `model` to the call, or returns false after it has answered; the reference stays the
