@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contracts: JSON documents held against a JSON Schema (draft 2020-12).
 //
-// Method: JSON Schema Core and Validation, draft 2020-12 (json-schema.org/draft/2020-12). All required
-// vocabularies are asserted; `format` is asserted, unless turned off, for date-time, date, time, duration, uuid,
-// email, hostname, uri, uri-reference, ipv4, ipv6, json-pointer, relative-json-pointer and regex. Other formats
-// (idn-email, idn-hostname, iri, iri-reference, uri-template, names of one's own) are annotations, as are the content
-// keywords. What is encoded in an "xn--" label of a host name is not looked at.
+// Method: JSON Schema Core and Validation, draft 2020-12 (json-schema.org/draft/2020-12). All
+// required vocabularies are asserted; `format` is asserted, unless turned off, for date-time, date,
+// time, duration, uuid, email, hostname, uri, uri-reference, ipv4, ipv6, json-pointer,
+// relative-json-pointer and regex. Other formats (idn-email, idn-hostname, iri, iri-reference,
+// uri-template, names of one's own) are annotations, as are the content keywords. What is encoded
+// in an "xn--" label of a host name is not looked at.
 //
-// `$ref` reaches the document itself, the metaschemas of the draft, and local files below `base_dir`; nothing is ever
-// fetched from a network. A relative `$ref` of a schema whose $id is a web address reaches the file of that name in
-// `base_dir`. `pattern` speaks ECMA-262, but a lookbehind must have a fixed width.
+// `$ref` reaches the document itself, the metaschemas of the draft, and local files below
+// `base_dir`; nothing is ever fetched from a network. A relative `$ref` of a schema whose $id is a
+// web address reaches the file of that name in `base_dir`. `pattern` speaks ECMA-262, but a
+// lookbehind must have a fixed width.
 //
-// Integers of up to 64 bits are exact, larger ones are the double they read as; multipleOf is exact for decimals.
+// Integers of up to 64 bits are exact, larger ones are the double they read as; multipleOf is exact
+// for decimals.
 #ifndef PACER_CONTRACT_H
 #define PACER_CONTRACT_H
 

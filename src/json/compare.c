@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Numbers and values compared as JSON Schema compares them.
 //
-// A JSON number is a decimal; 1 and 1.0 are the same. yyjson gives integers of 64 bits as such and everything else as
-// a double. Comparisons between the two kinds are exact (no rounding of 2^53 + 1 to a double). multipleOf takes a
-// double as the shortest decimal that reads back as it, which is what the author wrote for all numbers of up to 15
-// digits: 0.0075 is a multiple of 0.0001, which it is not in binary.
+// A JSON number is a decimal; 1 and 1.0 are the same. yyjson gives integers of 64 bits as such and
+// everything else as a double. Comparisons between the two kinds are exact (no rounding of 2^53 + 1
+// to a double). multipleOf takes a double as the shortest decimal that reads back as it, which is
+// what the author wrote for all numbers of up to 15 digits: 0.0075 is a multiple of 0.0001, which
+// it is not in binary.
 //
-// Invariant: equal values have equal hashes, so that uniqueItems and large enums compare only within a hash.
-// Rejected: fmod (wrong for decimals) and remainders with a tolerance (wrong for large quotients).
+// Invariant: equal values have equal hashes, so that uniqueItems and large enums compare only
+// within a hash. Rejected: fmod (wrong for decimals) and remainders with a tolerance (wrong for
+// large quotients).
 #include "json/schema_priv.h"
 
 #include "base/rand.h"
@@ -19,7 +21,8 @@
 #define LOOKUP_MAX 16
 #define PAIRWISE_MAX 8
 
-// --- numbers -----------------------------------------------------------------------------------------------------
+// --- numbers
+// -----------------------------------------------------------------------------------------------------
 
 static __int128 whole_of(yyjson_val *value) {
     if (yyjson_is_uint(value))
@@ -101,7 +104,8 @@ bool pcr_json_is_multiple(yyjson_val *a, yyjson_val *b) {
     return x.digits % (uint64_t)unit == 0;
 }
 
-// --- equality ----------------------------------------------------------------------------------------------------
+// --- equality
+// ----------------------------------------------------------------------------------------------------
 
 static struct pcr_str text_of(yyjson_val *value) {
     return (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)};
@@ -191,7 +195,8 @@ bool pcr_json_equal(yyjson_val *a, yyjson_val *b) {
     }
 }
 
-// --- hashes ------------------------------------------------------------------------------------------------------
+// --- hashes
+// ------------------------------------------------------------------------------------------------------
 
 static uint64_t mix(uint64_t x) {
     x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
@@ -254,7 +259,8 @@ uint64_t pcr_json_hash(yyjson_val *value) {
     }
 }
 
-// --- uniqueness --------------------------------------------------------------------------------------------------
+// --- uniqueness
+// --------------------------------------------------------------------------------------------------
 
 static bool find_twins_pairwise(yyjson_val *array, size_t n, size_t *first, size_t *second) {
     yyjson_val *items[PAIRWISE_MAX];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The public face of JSON Schema: loading a contract, holding documents against it, telling what broke it.
+// The public face of JSON Schema: loading a contract, holding documents against it, telling what
+// broke it.
 #include "json/schema_priv.h"
 
 #include <limits.h>
@@ -7,7 +8,8 @@
 
 #define CHECK_BYTES_MAX ((size_t)64 << 20)
 
-// --- building ----------------------------------------------------------------------------------------------------
+// --- building
+// ----------------------------------------------------------------------------------------------------
 
 static int build_root(struct pcr_schema_loader *loader, struct pacer_contract *contract,
                       const struct pcr_contract_source *source) {
@@ -65,7 +67,8 @@ static int find_base(const char *base_dir, char real[PATH_MAX], const char **bas
         return 0;
     if (!realpath(base_dir, real))
         return pcr_err(err, PACER_ENOTFOUND, PCR_SCHEMA_COMPONENT,
-                       "%s: no such folder; expected the one where the schema's $ref files lie", base_dir);
+                       "%s: no such folder; expected the one where the schema's $ref files lie",
+                       base_dir);
     *base = real;
     return 0;
 }
@@ -127,7 +130,8 @@ int pacer_contract_load(const char *path, const struct pacer_contract_options *o
     pcr_buf_init(&text, PCR_SCHEMA_BYTES_MAX);
     int rc = pcr_file_read(path, &text, err);
     if (rc == 0 && !realpath(path, real))
-        rc = pcr_err(err, PACER_EIO, PCR_SCHEMA_COMPONENT, "%s: its canonical path is not known", path);
+        rc = pcr_err(err, PACER_EIO, PCR_SCHEMA_COMPONENT, "%s: its canonical path is not known",
+                     path);
     if (rc == 0) {
         rc = parse_from(pcr_buf_view(&text), real, options, out, err);
         if (rc < 0)
@@ -146,13 +150,15 @@ void pacer_contract_destroy(struct pacer_contract *contract) {
     free(contract);
 }
 
-// --- checking ----------------------------------------------------------------------------------------------------
+// --- checking
+// ----------------------------------------------------------------------------------------------------
 
 static struct pcr_run *take_run(struct pacer_contract *contract) {
     for (size_t i = 0; i < PCR_COUNT_OF(contract->runs); i++) {
         if (!atomic_load_explicit(&contract->runs[i], memory_order_relaxed))
             continue;
-        struct pcr_run *run = atomic_exchange_explicit(&contract->runs[i], NULL, memory_order_acquire);
+        struct pcr_run *run =
+            atomic_exchange_explicit(&contract->runs[i], NULL, memory_order_acquire);
         if (run)
             return run;
     }
@@ -215,13 +221,15 @@ static int check_with(struct pcr_run *run, const struct pacer_contract *contract
     return ok ? 0 : tell(run, on_violation, ctx, err);
 }
 
-// Contracts are shared as const; their kept scratch is the one thing that changes, and it is atomic.
+// Contracts are shared as const; their kept scratch is the one thing that changes, and it is
+// atomic.
 static struct pacer_contract *kept_scratch_of(const struct pacer_contract *contract) {
     return (struct pacer_contract *)(uintptr_t)contract;
 }
 
 int pcr_contract_check_value(const struct pacer_contract *contract, yyjson_val *value,
-                             bool (*on_violation)(void *ctx, const struct pacer_violation *violation),
+                             bool (*on_violation)(void *ctx,
+                                                  const struct pacer_violation *violation),
                              void *ctx, struct pacer_error *err) {
     struct pcr_run *run = take_run(kept_scratch_of(contract));
     if (!run)
@@ -249,7 +257,8 @@ int pacer_contract_check(const struct pacer_contract *contract, const char *json
     return rc;
 }
 
-// --- about the schema --------------------------------------------------------------------------------------------
+// --- about the schema
+// --------------------------------------------------------------------------------------------
 
 yyjson_val *pcr_contract_schema(const struct pacer_contract *contract) {
     return contract->own->root;

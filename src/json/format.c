@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The formats of JSON Schema (Validation, section 7.3) that are asserted, each after the RFC it names.
+// The formats of JSON Schema (Validation, section 7.3) that are asserted, each after the RFC it
+// names.
 //
-// Every check is a walk over the bytes with a cursor: no regular expressions, no allocation (but for `regex`, which
-// has to be compiled to be known). A format that is not in the table is an annotation: idn-email, idn-hostname, iri,
-// iri-reference and uri-template would need Unicode tables or say little.
+// Every check is a walk over the bytes with a cursor: no regular expressions, no allocation (but
+// for `regex`, which has to be compiled to be known). A format that is not in the table is an
+// annotation: idn-email, idn-hostname, iri, iri-reference and uri-template would need Unicode
+// tables or say little.
 //
-// Rejected: strptime, inet_pton and the like, which accept more than the RFCs do (inet_pton takes zone-less forms
-// only, but strptime takes spaces and short fields).
+// Rejected: strptime, inet_pton and the like, which accept more than the RFCs do (inet_pton takes
+// zone-less forms only, but strptime takes spaces and short fields).
 #include "json/schema_priv.h"
 
 #include <ctype.h>
@@ -70,15 +72,16 @@ static size_t take_digits(struct cursor *c) {
     return (size_t)(c->at - from);
 }
 
-// --- times: RFC 3339 ---------------------------------------------------------------------------------------------
+// --- times: RFC 3339
+// ---------------------------------------------------------------------------------------------
 
 static bool take_date(struct cursor *c) {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int year;
     int month;
     int day;
-    if (!take_number(c, 4, &year) || !take(c, '-') || !take_number(c, 2, &month) ||
-        !take(c, '-') || !take_number(c, 2, &day))
+    if (!take_number(c, 4, &year) || !take(c, '-') || !take_number(c, 2, &month) || !take(c, '-') ||
+        !take_number(c, 2, &day))
         return false;
     if (month < 1 || month > 12 || day < 1)
         return false;
@@ -161,7 +164,8 @@ static bool is_duration(struct pcr_str text) {
     return at_end(&c);
 }
 
-// --- names and addresses -----------------------------------------------------------------------------------------
+// --- names and addresses
+// -----------------------------------------------------------------------------------------
 
 // RFC 9562, section 4
 static bool is_uuid(struct pcr_str text) {
@@ -203,7 +207,8 @@ static bool take_ipv4_tail(struct cursor *c) {
     return true;
 }
 
-// RFC 4291, section 2.2: eight groups, one run of them as "::", the last two perhaps as IPv4; no zone.
+// RFC 4291, section 2.2: eight groups, one run of them as "::", the last two perhaps as IPv4; no
+// zone.
 static bool is_ipv6(struct pcr_str text) {
     struct cursor c = cursor_of(text);
     int groups = 0;
@@ -237,8 +242,8 @@ static bool is_ipv6(struct pcr_str text) {
     return gap ? groups < 8 : groups == 8;
 }
 
-// RFC 1123, section 2.1; "--" in the third and fourth place is kept for "xn--" (RFC 5891, section 4.2.3.1), whose
-// decoded form is not looked at: that needs Unicode's tables.
+// RFC 1123, section 2.1; "--" in the third and fourth place is kept for "xn--" (RFC 5891,
+// section 4.2.3.1), whose decoded form is not looked at: that needs Unicode's tables.
 static bool is_hostname(struct pcr_str text) {
     size_t label = 0;
     if (text.len == 0 || text.len > 253)
@@ -305,7 +310,8 @@ static bool is_email(struct pcr_str text) {
     return is_ipv4(literal);
 }
 
-// --- URIs: RFC 3986 ----------------------------------------------------------------------------------------------
+// --- URIs: RFC 3986
+// ----------------------------------------------------------------------------------------------
 
 // Characters of a component: unreserved, percent-encoded, sub-delims and what `more` lists.
 static bool take_uri_chars(struct cursor *c, const char *more) {
@@ -361,8 +367,8 @@ static bool take_scheme(struct cursor *c) {
     struct cursor s = *c;
     if (at_end(&s) || !is_alpha(*s.at))
         return false;
-    while (s.at < s.end && (is_alpha(*s.at) || is_digit(*s.at) || *s.at == '+' || *s.at == '-' ||
-                            *s.at == '.'))
+    while (s.at < s.end &&
+           (is_alpha(*s.at) || is_digit(*s.at) || *s.at == '+' || *s.at == '-' || *s.at == '.'))
         s.at++;
     if (!take(&s, ':'))
         return false;
@@ -399,7 +405,8 @@ static bool is_uri_reference(struct pcr_str text) {
     return is_uri_kind(text, false);
 }
 
-// --- pointers and patterns -----------------------------------------------------------------------------------------
+// --- pointers and patterns
+// -----------------------------------------------------------------------------------------
 
 // RFC 6901
 static bool is_json_pointer(struct pcr_str text) {

@@ -5,7 +5,7 @@
 
 #include "json/json.h"
 
-#define PCR_JSON_NUMBER_BYTES 32 // room for any number
+#define PCR_JSON_NUMBER_BYTES 32     // room for any number
 #define PCR_JSON_DEPTH_HARD_MAX 1000 // whatever the caller asks for: some walks recurse
 
 // Write a number without a NUL and return its length; NaN and infinities become "null".

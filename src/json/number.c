@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The shortest decimal text of a binary floating-point number.
 //
-// Method: Raffaello Giulietti, "The Schubfach way to render doubles" (2020). A number v = c * 2^q owns the interval
-// of reals that round to it. With k = floor(log10(width of that interval)) there is, by the pigeonhole principle, at
-// least one multiple of 10^k inside and at most one multiple of 10^(k+1), so only those neighbours of v need a look:
-// if a multiple of 10^(k+1) lies inside it is the shortest, else the multiple of 10^k closest to v. All comparisons
-// are of 4v / 10^k and the like, computed with one 128-bit power of ten and rounded to odd, which the paper proves
-// to be enough to decide them without ever being wrong.
+// Method: Raffaello Giulietti, "The Schubfach way to render doubles" (2020). A number v = c * 2^q
+// owns the interval of reals that round to it. With k = floor(log10(width of that interval)) there
+// is, by the pigeonhole principle, at least one multiple of 10^k inside and at most one multiple of
+// 10^(k+1), so only those neighbours of v need a look: if a multiple of 10^(k+1) lies inside it is
+// the shortest, else the multiple of 10^k closest to v. All comparisons are of 4v / 10^k and the
+// like, computed with one 128-bit power of ten and rounded to odd, which the paper proves to be
+// enough to decide them without ever being wrong.
 //
-// Invariant: strtod (strtof) of the text gives back every bit of the number, no shorter digit string does, and of
-// the equally short ones the text is the closest. The unit test checks this against the C library.
+// Invariant: strtod (strtof) of the text gives back every bit of the number, no shorter digit
+// string does, and of the equally short ones the text is the closest. The unit test checks this
+// against the C library.
 //
-// Rejected: printf with 9 or 17 digits and a check by strtod (ten times slower, and thousands of numbers per answer
-// is what this room is for); Grisu (needs a fallback for one number in 200); Ryū (larger tables, no faster).
+// Rejected: printf with 9 or 17 digits and a check by strtod (ten times slower, and thousands of
+// numbers per answer is what this room is for); Grisu (needs a fallback for one number in 200); Ryū
+// (larger tables, no faster).
 #include "json/schema_priv.h"
 
 #include <math.h>
@@ -32,8 +35,8 @@ struct decimal {
     int exponent;
 };
 
-// The logarithms are multiplications with constants that were checked over the whole range of exponents; the
-// shifts of negative numbers are arithmetic in gcc and clang.
+// The logarithms are multiplications with constants that were checked over the whole range of
+// exponents; the shifts of negative numbers are arithmetic in gcc and clang.
 static int floor_log10_pow2(int e) {
     return (e * 315653) >> 20;
 }
@@ -263,7 +266,6 @@ struct pcr_json_decimal pcr_json_decimal_of(double value) {
     PCR_ASSERT(biased != 0x7ff);
     if (bits << 1 == 0)
         return (struct pcr_json_decimal){0, 0};
-    struct decimal d =
-        without_trailing_zeros(shortest_f64(bits & ((1ull << 52) - 1), biased));
+    struct decimal d = without_trailing_zeros(shortest_f64(bits & ((1ull << 52) - 1), biased));
     return (struct pcr_json_decimal){d.digits, d.exponent};
 }

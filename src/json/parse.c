@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading JSON from people we do not trust.
 //
-// yyjson reads the text; this file does what it leaves open. Before it: one pass that only knows strings and brackets
-// bounds the nesting, because the walks over a parsed document (ours and yyjson's) recurse. After it: duplicate
-// member names, which RFC 8259 leaves undefined and which attackers use to show two readers two documents.
+// yyjson reads the text; this file does what it leaves open. Before it: one pass that only knows
+// strings and brackets bounds the nesting, because the walks over a parsed document (ours and
+// yyjson's) recurse. After it: duplicate member names, which RFC 8259 leaves undefined and which
+// attackers use to show two readers two documents.
 //
-// The text is copied once into the arena and read in place. A string value therefore points at its own place in the
-// copy, so a duplicate name can be reported with line and column although yyjson keeps no positions.
+// The text is copied once into the arena and read in place. A string value therefore points at its
+// own place in the copy, so a duplicate name can be reported with line and column although yyjson
+// keeps no positions.
 //
-// Duplicates are looked for pairwise in small objects and by a hash table in large ones. The hash is seeded once per
-// process, so nobody can choose names that collide. Rejected: sorting (ten times slower for large objects and no
-// safer).
+// Duplicates are looked for pairwise in small objects and by a hash table in large ones. The hash
+// is seeded once per process, so nobody can choose names that collide. Rejected: sorting (ten times
+// slower for large objects and no safer).
 #include "json/json_priv.h"
 
 #include "base/rand.h"
@@ -28,7 +30,8 @@
 
 _Static_assert(PADDING_BYTES >= YYJSON_PADDING_SIZE, "yyjson reads past the end");
 
-// --- where it went wrong ---------------------------------------------------------------------------------------
+// --- where it went wrong
+// ---------------------------------------------------------------------------------------
 
 struct place {
     size_t line;
@@ -91,10 +94,11 @@ static int fail_at(const struct reader *reader, int code, size_t offset, const c
                       place.column, problem, place.excerpt);
 }
 
-// --- nesting -----------------------------------------------------------------------------------------------------
+// --- nesting
+// -----------------------------------------------------------------------------------------------------
 
-// Eight bytes at a time: the high bit of each byte that is `byte`. Borrows may set bits above the first true one, so
-// only the lowest is to be believed.
+// Eight bytes at a time: the high bit of each byte that is `byte`. Borrows may set bits above the
+// first true one, so only the lowest is to be believed.
 static uint64_t find_byte(uint64_t eight, unsigned char byte) {
     uint64_t x = eight ^ (0x0101010101010101u * byte);
     return (x - 0x0101010101010101u) & ~x & 0x8080808080808080u;
@@ -106,7 +110,8 @@ static uint64_t load_eight(const char *at) {
     return le64toh(eight);
 }
 
-// Past the closing quote of a string, or `end` or later; `at` is behind the opening one. The text is padded.
+// Past the closing quote of a string, or `end` or later; `at` is behind the opening one. The text
+// is padded.
 static const char *skip_string(const char *at, const char *end) {
     while (at < end) {
         uint64_t eight = load_eight(at);
@@ -157,7 +162,8 @@ static int check_depth(const struct reader *reader, size_t depth_max) {
     return 0;
 }
 
-// --- yyjson ------------------------------------------------------------------------------------------------------
+// --- yyjson
+// ------------------------------------------------------------------------------------------------------
 
 static void *arena_malloc(void *ctx, size_t size) {
     return pcr_arena_alloc(ctx, size);
@@ -185,7 +191,8 @@ static bool starts_nocase(struct pcr_str text, size_t offset, const char *word) 
 
 static const char *number_problem(struct pcr_str text, size_t offset) {
     size_t at = offset < text.len && (text.ptr[offset] == '-' || text.ptr[offset] == '+')
-                    ? offset + 1 : offset;
+                    ? offset + 1
+                    : offset;
     if (starts_nocase(text, at, "nan") || starts_nocase(text, at, "inf"))
         return "NaN and Infinity are not JSON; use null or leave the member out";
     return NULL;
@@ -215,7 +222,8 @@ static int refuse_syntax(const struct reader *reader, const struct yyjson_read_e
     return fail_at(reader, PACER_ESYNTAX, error->pos, problem_of(error, reader->text));
 }
 
-// --- duplicate names -----------------------------------------------------------------------------------------------
+// --- duplicate names
+// -----------------------------------------------------------------------------------------------
 
 struct name_table {
     yyjson_val **slots;
@@ -272,7 +280,8 @@ static yyjson_val *duplicate_hashed(struct name_table *table, yyjson_val *object
     return NULL;
 }
 
-// yyjson keeps all values of a document in one array, so a walk over it meets every object without recursion.
+// yyjson keeps all values of a document in one array, so a walk over it meets every object without
+// recursion.
 static int find_duplicate(yyjson_doc *doc, yyjson_val **duplicate) {
     struct name_table table = {0};
     yyjson_val *val = yyjson_doc_get_root(doc);
@@ -324,7 +333,8 @@ int pcr_json_parse(struct pcr_arena *arena, struct pcr_str text,
         return pcr_err(err, PACER_ESYNTAX, COMPONENT, "%s: empty, expected a JSON document",
                        reader.what);
     char *copy = text.len > SIZE_MAX - PADDING_BYTES
-                     ? NULL : pcr_arena_alloc(arena, text.len + PADDING_BYTES);
+                     ? NULL
+                     : pcr_arena_alloc(arena, text.len + PADDING_BYTES);
     if (!copy)
         return pcr_err(err, PACER_ENOMEM, COMPONENT, "%s: no memory to read %zu bytes of JSON",
                        reader.what, text.len);

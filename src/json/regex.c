@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Regular expressions of JSON Schema, which are ECMA-262's (with the u flag), by way of PCRE2.
 //
-// The two dialects overlap but are not the same, so a pattern is rewritten while it is read: what means something else
-// in PCRE2 is spelled out (\s, the dot, empty classes, \p{Letter}), what only PCRE2 knows ((*VERB), (?i), possessive
-// quantifiers, POSIX classes, \Q \K \A \Z) is refused or made literal. Nothing of the pattern reaches PCRE2 unread.
+// The two dialects overlap but are not the same, so a pattern is rewritten while it is read: what
+// means something else in PCRE2 is spelled out (\s, the dot, empty classes, \p{Letter}), what only
+// PCRE2 knows ((*VERB), (?i), possessive quantifiers, POSIX classes, \Q \K \A \Z) is refused or
+// made literal. Nothing of the pattern reaches PCRE2 unread.
 //
-// A hostile pattern or text cannot hang a check: the number of steps, the depth and the memory of a match are
-// limited, and a match that hits a limit is an error, not a verdict.
+// A hostile pattern or text cannot hang a check: the number of steps, the depth and the memory of a
+// match are limited, and a match that hits a limit is an error, not a verdict.
 //
-// Matching uses PCRE2's just-in-time compiler where the system allows one; where it does not, the interpreter.
-// Rejected: POSIX regcomp (another dialect, no limits), a matcher of our own (a second project).
+// Matching uses PCRE2's just-in-time compiler where the system allows one; where it does not, the
+// interpreter. Rejected: POSIX regcomp (another dialect, no limits), a matcher of our own (a second
+// project).
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "json/schema_priv.h"
 
@@ -33,7 +35,8 @@ struct pcr_regex_scratch {
     pcre2_match_context *context;
 };
 
-// --- rewriting ---------------------------------------------------------------------------------------------------
+// --- rewriting
+// ---------------------------------------------------------------------------------------------------
 
 struct rewriter {
     const char *at;
@@ -42,8 +45,9 @@ struct rewriter {
     const char *why; // why it is refused
 };
 
-static const char space_set[] = "\\x09-\\x0d\\x20\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"
-                                "\\x{202f}\\x{205f}\\x{3000}\\x{feff}";
+static const char space_set[] =
+    "\\x09-\\x0d\\x20\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}"
+    "\\x{202f}\\x{205f}\\x{3000}\\x{feff}";
 static const char no_space_set[] =
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x9f\\xa1-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{fefe}"
@@ -51,17 +55,46 @@ static const char no_space_set[] =
 
 // Unicode's long names of general categories, as ECMA-262 allows them.
 static const char *const categories[][2] = {
-    {"Letter", "L"}, {"Cased_Letter", "L&"}, {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"},
-    {"Titlecase_Letter", "Lt"}, {"Modifier_Letter", "Lm"}, {"Other_Letter", "Lo"}, {"Mark", "M"},
-    {"Nonspacing_Mark", "Mn"}, {"Spacing_Mark", "Mc"}, {"Enclosing_Mark", "Me"}, {"Number", "N"},
-    {"Decimal_Number", "Nd"}, {"digit", "Nd"}, {"Letter_Number", "Nl"}, {"Other_Number", "No"},
-    {"Punctuation", "P"}, {"punct", "P"}, {"Connector_Punctuation", "Pc"},
-    {"Dash_Punctuation", "Pd"}, {"Open_Punctuation", "Ps"}, {"Close_Punctuation", "Pe"},
-    {"Initial_Punctuation", "Pi"}, {"Final_Punctuation", "Pf"}, {"Other_Punctuation", "Po"},
-    {"Symbol", "S"}, {"Math_Symbol", "Sm"}, {"Currency_Symbol", "Sc"}, {"Modifier_Symbol", "Sk"},
-    {"Other_Symbol", "So"}, {"Separator", "Z"}, {"Space_Separator", "Zs"},
-    {"Line_Separator", "Zl"}, {"Paragraph_Separator", "Zp"}, {"Other", "C"}, {"Control", "Cc"},
-    {"Format", "Cf"}, {"Surrogate", "Cs"}, {"Private_Use", "Co"}, {"Unassigned", "Cn"},
+    {"Letter", "L"},
+    {"Cased_Letter", "L&"},
+    {"Uppercase_Letter", "Lu"},
+    {"Lowercase_Letter", "Ll"},
+    {"Titlecase_Letter", "Lt"},
+    {"Modifier_Letter", "Lm"},
+    {"Other_Letter", "Lo"},
+    {"Mark", "M"},
+    {"Nonspacing_Mark", "Mn"},
+    {"Spacing_Mark", "Mc"},
+    {"Enclosing_Mark", "Me"},
+    {"Number", "N"},
+    {"Decimal_Number", "Nd"},
+    {"digit", "Nd"},
+    {"Letter_Number", "Nl"},
+    {"Other_Number", "No"},
+    {"Punctuation", "P"},
+    {"punct", "P"},
+    {"Connector_Punctuation", "Pc"},
+    {"Dash_Punctuation", "Pd"},
+    {"Open_Punctuation", "Ps"},
+    {"Close_Punctuation", "Pe"},
+    {"Initial_Punctuation", "Pi"},
+    {"Final_Punctuation", "Pf"},
+    {"Other_Punctuation", "Po"},
+    {"Symbol", "S"},
+    {"Math_Symbol", "Sm"},
+    {"Currency_Symbol", "Sc"},
+    {"Modifier_Symbol", "Sk"},
+    {"Other_Symbol", "So"},
+    {"Separator", "Z"},
+    {"Space_Separator", "Zs"},
+    {"Line_Separator", "Zl"},
+    {"Paragraph_Separator", "Zp"},
+    {"Other", "C"},
+    {"Control", "Cc"},
+    {"Format", "Cf"},
+    {"Surrogate", "Cs"},
+    {"Private_Use", "Co"},
+    {"Unassigned", "Cn"},
 };
 
 static bool refuse(struct rewriter *r, const char *why) {
@@ -83,7 +116,8 @@ static bool read_hex(struct rewriter *r, int digits, unsigned *value) {
         char c = r->at[i];
         if (!isxdigit((unsigned char)c))
             return false;
-        *value = *value << 4 | (unsigned)(isdigit((unsigned char)c) ? c - '0' : (c | 32) - 'a' + 10);
+        *value =
+            *value << 4 | (unsigned)(isdigit((unsigned char)c) ? c - '0' : (c | 32) - 'a' + 10);
     }
     r->at += digits;
     return true;
@@ -183,7 +217,14 @@ static bool rewrite_escape(struct rewriter *r, bool in_class) {
     if (isdigit((unsigned char)c))
         return rewrite_digit_escape(r, c, in_class);
     switch (c) {
-    case 'd': case 'D': case 'w': case 'W': case 'f': case 'n': case 'r': case 't':
+    case 'd':
+    case 'D':
+    case 'w':
+    case 'W':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
         return pcr_buf_printf(&r->out, "\\%c", c);
     case 's':
         return pcr_buf_printf(&r->out, in_class ? "%s" : "[%s]", space_set);
@@ -194,8 +235,7 @@ static bool rewrite_escape(struct rewriter *r, bool in_class) {
     case 'b':
         return pcr_buf_text(&r->out, in_class ? "\\x08" : "\\b");
     case 'B':
-        return in_class ? refuse(r, "\\B makes no sense in a class")
-                        : pcr_buf_text(&r->out, "\\B");
+        return in_class ? refuse(r, "\\B makes no sense in a class") : pcr_buf_text(&r->out, "\\B");
     case 'c':
         return rewrite_control(r);
     case 'x':
@@ -203,7 +243,8 @@ static bool rewrite_escape(struct rewriter *r, bool in_class) {
                                       : refuse(r, "\\x needs two hexadecimal digits");
     case 'u':
         return rewrite_unicode(r);
-    case 'p': case 'P':
+    case 'p':
+    case 'P':
         return rewrite_property(r, c);
     case 'k':
         return in_class ? refuse(r, "\\k makes no sense in a class") : rewrite_back_reference(r);
@@ -310,14 +351,17 @@ static bool rewrite_step(struct rewriter *r) {
         return rewrite_group(r);
     case '.':
         return pcr_buf_text(&r->out, "[^\\n\\r\\x{2028}\\x{2029}]");
-    case '{': case '}': case ']':
+    case '{':
+    case '}':
+    case ']':
         return pcr_buf_printf(&r->out, "\\%c", c);
     default:
         return pcr_buf_char(&r->out, c);
     }
 }
 
-// --- PCRE2 -------------------------------------------------------------------------------------------------------
+// --- PCRE2
+// -------------------------------------------------------------------------------------------------------
 
 static struct pcr_regex *compile(struct pcr_str pattern, char *why, size_t why_bytes) {
     struct pcr_regex *regex = calloc(1, sizeof *regex);
@@ -327,9 +371,10 @@ static struct pcr_regex *compile(struct pcr_str pattern, char *why, size_t why_b
         snprintf(why, why_bytes, "no memory");
         return NULL;
     }
-    uint32_t options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_MATCH_UNSET_BACKREF |
-                       PCRE2_NEVER_BACKSLASH_C;
-    regex->code = pcre2_compile((PCRE2_SPTR)pattern.ptr, pattern.len, options, &code, &offset, NULL);
+    uint32_t options =
+        PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_MATCH_UNSET_BACKREF | PCRE2_NEVER_BACKSLASH_C;
+    regex->code =
+        pcre2_compile((PCRE2_SPTR)pattern.ptr, pattern.len, options, &code, &offset, NULL);
     if (!regex->code) {
         if (pcre2_get_error_message(code, (PCRE2_UCHAR *)why, why_bytes) < 0)
             snprintf(why, why_bytes, "PCRE2 error %d", code);

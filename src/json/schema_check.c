@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Holding a value against a compiled schema.
 //
-// apply() goes through a node's keywords; keywords with schemas of their own call it again. What a check needs lies on
-// the stack: the way to the value (struct pcr_at), the resources entered (for $dynamicRef), and which members and
-// items have been looked at (struct seen). The last is kept only where an unevaluated keyword asks for it, and is
-// handed down to schemas applied to the same value; alternatives get a set of their own, merged when they hold, since
-// a schema that fails says nothing.
+// apply() goes through a node's keywords; keywords with schemas of their own call it again. What a
+// check needs lies on the stack: the way to the value (struct pcr_at), the resources entered (for
+// $dynamicRef), and which members and items have been looked at (struct seen). The last is kept
+// only where an unevaluated keyword asks for it, and is handed down to schemas applied to the same
+// value; alternatives get a set of their own, merged when they hold, since a schema that fails says
+// nothing.
 //
-// The verdict of an alternative is found quietly and breaks off at its first fault; elsewhere all faults are recorded.
-// A check is bounded by depth (stack), by steps (time) and by the number of violations it records.
+// The verdict of an alternative is found quietly and breaks off at its first fault; elsewhere all
+// faults are recorded. A check is bounded by depth (stack), by steps (time) and by the number of
+// violations it records.
 //
-// Invariant: a false verdict outside of quiet mode has recorded a violation, or run->rc says why checking stopped.
-// Rejected: bytecode (no faster in trials of others, harder to read), annotations as JSON values (allocation per step).
+// Invariant: a false verdict outside of quiet mode has recorded a violation, or run->rc says why
+// checking stopped. Rejected: bytecode (no faster in trials of others, harder to read), annotations
+// as JSON values (allocation per step).
 #include "json/schema_priv.h"
 
 #include <stdlib.h>
@@ -34,7 +37,8 @@ struct seen {
 static bool apply(struct pcr_run *run, const struct pcr_node *node, yyjson_val *value,
                   const struct pcr_at *at, struct seen *seen);
 
-// --- sets --------------------------------------------------------------------------------------------------------
+// --- sets
+// --------------------------------------------------------------------------------------------------------
 
 static bool seen_init(struct pcr_run *run, struct seen *seen, size_t count) {
     seen->words_n = (count + 63) / 64;
@@ -66,14 +70,16 @@ static void seen_merge(struct seen *into, const struct seen *from) {
         into->words[i] |= from->words[i];
 }
 
-// --- words -------------------------------------------------------------------------------------------------------
+// --- words
+// -------------------------------------------------------------------------------------------------------
 
 // The value for a message: numbers and strings without the noun.
 static const char *got(yyjson_val *value, char out[80]) {
     static const char number[] = "the number ";
     static const char string[] = "the string ";
     pcr_json_describe(value, out, 80);
-    if (strncmp(out, number, sizeof number - 1) == 0 || strncmp(out, string, sizeof string - 1) == 0)
+    if (strncmp(out, number, sizeof number - 1) == 0 ||
+        strncmp(out, string, sizeof string - 1) == 0)
         return out + sizeof number - 1;
     return out;
 }
@@ -91,7 +97,8 @@ static struct pcr_str text_of(yyjson_val *value) {
     return (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)};
 }
 
-// --- any value ---------------------------------------------------------------------------------------------------
+// --- any value
+// ---------------------------------------------------------------------------------------------------
 
 static unsigned type_of(yyjson_val *value) {
     switch (yyjson_get_type(value)) {
@@ -118,7 +125,7 @@ struct subject {
     struct seen *seen; // or NULL: nobody asks
 };
 
-#define VIOLATION(s, keyword, ...)                                                                 \
+#define VIOLATION(s, keyword, ...) \
     pcr_run_violation((s)->run, (s)->node, keyword, (s)->value, (s)->at, __VA_ARGS__)
 
 static void type_words(unsigned mask, char *out, size_t out_bytes) {
@@ -138,7 +145,8 @@ static bool check_type(const struct subject *s, const struct pcr_keyword *k) {
     unsigned type = type_of(s->value);
     if (k->u.type_mask & type)
         return true;
-    if (type == PCR_TYPE_NUMBER && (k->u.type_mask & PCR_TYPE_INTEGER) && pcr_json_is_integer(s->value))
+    if (type == PCR_TYPE_NUMBER && (k->u.type_mask & PCR_TYPE_INTEGER) &&
+        pcr_json_is_integer(s->value))
         return true;
     char words[128];
     char out[80];
@@ -185,7 +193,8 @@ static bool check_enum(const struct subject *s, const struct pcr_keyword *k) {
     return VIOLATION(s, "enum", "expected one of %s, got %s", words, got(s->value, out));
 }
 
-// --- numbers -----------------------------------------------------------------------------------------------------
+// --- numbers
+// -----------------------------------------------------------------------------------------------------
 
 static bool check_limit(const struct subject *s, const struct pcr_keyword *k) {
     int order = pcr_json_compare_numbers(s->value, k->u.value);
@@ -218,7 +227,8 @@ static bool check_multiple(const struct subject *s, const struct pcr_keyword *k)
                      got(s->value, out));
 }
 
-// --- strings -----------------------------------------------------------------------------------------------------
+// --- strings
+// -----------------------------------------------------------------------------------------------------
 
 static bool check_length(const struct subject *s, const struct pcr_keyword *k) {
     bool min = k->kind == PCR_KEYWORD_MIN_LENGTH;
@@ -229,8 +239,9 @@ static bool check_length(const struct subject *s, const struct pcr_keyword *k) {
     if (min ? length >= k->u.count : length <= k->u.count)
         return true;
     char out[80];
-    return VIOLATION(s, k->name, "expected at %s %llu characters, got %zu: %s", min ? "least" : "most",
-                     (unsigned long long)k->u.count, length, got(s->value, out));
+    return VIOLATION(s, k->name, "expected at %s %llu characters, got %zu: %s",
+                     min ? "least" : "most", (unsigned long long)k->u.count, length,
+                     got(s->value, out));
 }
 
 // 1, 0, or -1 after the check was broken off.
@@ -239,8 +250,9 @@ static int matches(struct pcr_run *run, const struct pcr_regex *regex, struct pc
     int rc = pcr_regex_match(regex, text, &run->regex);
     if (rc >= 0)
         return rc;
-    pcr_run_stop(run, rc, rc == PACER_ENOMEM ? "no memory to match a pattern"
-                                             : "a pattern of the schema needs too many steps");
+    pcr_run_stop(run, rc,
+                 rc == PACER_ENOMEM ? "no memory to match a pattern"
+                                    : "a pattern of the schema needs too many steps");
     return -1;
 }
 
@@ -250,8 +262,8 @@ static bool check_pattern(const struct subject *s, const struct pcr_keyword *k) 
         return found > 0;
     char out[80];
     size_t n = k->u.pattern.text.len;
-    return VIOLATION(s, "pattern", "expected text that matches %.*s, got %s", n > 120 ? 120 : (int)n,
-                     k->u.pattern.text.ptr, got(s->value, out));
+    return VIOLATION(s, "pattern", "expected text that matches %.*s, got %s",
+                     n > 120 ? 120 : (int)n, k->u.pattern.text.ptr, got(s->value, out));
 }
 
 static bool check_format(const struct subject *s, const struct pcr_keyword *k) {
@@ -261,7 +273,8 @@ static bool check_format(const struct subject *s, const struct pcr_keyword *k) {
            VIOLATION(s, "format", "expected %s, got %s", k->u.format->expected, got(s->value, out));
 }
 
-// --- arrays ------------------------------------------------------------------------------------------------------
+// --- arrays
+// ------------------------------------------------------------------------------------------------------
 
 static bool check_size(const struct subject *s, const struct pcr_keyword *k) {
     bool min = k->kind == PCR_KEYWORD_MIN_ITEMS || k->kind == PCR_KEYWORD_MIN_PROPERTIES;
@@ -278,8 +291,9 @@ static bool check_unique(const struct subject *s) {
     bool no_memory;
     s->run->steps += yyjson_arr_size(s->value) / 4;
     if (pcr_json_find_twins(s->value, &first, &second, &no_memory))
-        return VIOLATION(s, "uniqueItems", "expected items that all differ, got items %zu and %zu equal",
-                         first, second);
+        return VIOLATION(s, "uniqueItems",
+                         "expected items that all differ, got items %zu and %zu equal", first,
+                         second);
     return !no_memory || pcr_run_stop(s->run, PACER_ENOMEM, "no memory to check the document");
 }
 
@@ -329,7 +343,8 @@ static bool check_contains(const struct subject *s, const struct pcr_keyword *k)
                      (unsigned long long)k->u.contains.max, (unsigned long long)found);
 }
 
-// --- objects -----------------------------------------------------------------------------------------------------
+// --- objects
+// -----------------------------------------------------------------------------------------------------
 
 static const struct pcr_name *find_name(const struct pcr_members *m, struct pcr_str text,
                                         size_t *index) {
@@ -457,7 +472,8 @@ static bool check_names(const struct subject *s, const struct pcr_keyword *k) {
     return ok;
 }
 
-// --- alternatives ------------------------------------------------------------------------------------------------
+// --- alternatives
+// ------------------------------------------------------------------------------------------------
 
 // The verdict alone. What the schema looked at counts only if it holds.
 static bool holds(const struct subject *s, const struct pcr_node *node) {
@@ -503,9 +519,9 @@ static bool check_one_of(const struct subject *s, const struct pcr_keyword *k) {
     if (n == 0)
         return VIOLATION(s, "oneOf", "expected to match one of %zu schemas, got %s", k->u.list.n,
                          got(s->value, out));
-    return n == 1 || VIOLATION(s, "oneOf",
-                               "expected to match only one of %zu schemas, matches %zu and %zu",
-                               k->u.list.n, found[0], found[1]);
+    return n == 1 ||
+           VIOLATION(s, "oneOf", "expected to match only one of %zu schemas, matches %zu and %zu",
+                     k->u.list.n, found[0], found[1]);
 }
 
 static bool check_not(const struct subject *s, const struct pcr_keyword *k) {
@@ -517,11 +533,13 @@ static bool check_not(const struct subject *s, const struct pcr_keyword *k) {
 }
 
 static bool check_branch(const struct subject *s, const struct pcr_keyword *k) {
-    const struct pcr_node *next = holds(s, k->u.branch.test) ? k->u.branch.then : k->u.branch.otherwise;
+    const struct pcr_node *next =
+        holds(s, k->u.branch.test) ? k->u.branch.then : k->u.branch.otherwise;
     return s->run->rc == 0 && (!next || apply(s->run, next, s->value, s->at, s->seen));
 }
 
-// --- references --------------------------------------------------------------------------------------------------
+// --- references
+// --------------------------------------------------------------------------------------------------
 
 // The anchor of that name in the outermost resource that was entered and has it.
 static const struct pcr_node *outermost(const struct pcr_scope *scope, struct pcr_str name) {
@@ -544,7 +562,8 @@ static bool check_ref(const struct subject *s, const struct pcr_keyword *k) {
     return apply(s->run, target, s->value, s->at, s->seen);
 }
 
-// --- what nobody looked at ---------------------------------------------------------------------------------------
+// --- what nobody looked at
+// ---------------------------------------------------------------------------------------
 
 static bool check_unevaluated(const struct subject *s, const struct pcr_keyword *k) {
     bool object = k->kind == PCR_KEYWORD_UNEVALUATED_PROPERTIES;
@@ -564,7 +583,8 @@ static bool check_unevaluated(const struct subject *s, const struct pcr_keyword 
     return ok;
 }
 
-// --- the whole ---------------------------------------------------------------------------------------------------
+// --- the whole
+// ---------------------------------------------------------------------------------------------------
 
 static bool check(const struct subject *s, const struct pcr_keyword *k) {
     switch (k->kind) {
@@ -629,13 +649,15 @@ static bool check_keywords(const struct subject *s) {
     for (size_t i = 0; i < s->node->keywords_n && go_on(s->run, ok); i++) {
         const struct pcr_keyword *k = &s->node->keywords[i];
         bool last = k->kind >= PCR_KEYWORD_UNEVALUATED_ITEMS;
-        if ((k->types & type) && (ok || !last)) // a schema that fails says nothing of what it looked at
+        if ((k->types & type) &&
+            (ok || !last)) // a schema that fails says nothing of what it looked at
             ok &= check(s, k);
     }
     return ok;
 }
 
-// A schema with an unevaluated keyword sees what itself and its parts looked at, not what its neighbours did.
+// A schema with an unevaluated keyword sees what itself and its parts looked at, not what its
+// neighbours did.
 static bool check_tracking(struct subject *s) {
     struct seen *outer = s->seen;
     struct seen own;
@@ -654,7 +676,8 @@ static bool apply(struct pcr_run *run, const struct pcr_node *node, yyjson_val *
     if (++run->steps > PCR_SCHEMA_STEPS_MAX)
         return pcr_run_stop(run, PACER_ELIMIT, "checking takes more steps than are allowed");
     if (node->boolean >= 0)
-        return node->boolean || pcr_run_violation(run, node, "", value, at, "expected nothing here");
+        return node->boolean ||
+               pcr_run_violation(run, node, "", value, at, "expected nothing here");
     if (run->depth >= PCR_SCHEMA_APPLY_DEPTH_MAX)
         return pcr_run_stop(run, PACER_ELIMIT, "schemas are nested more deeply than is allowed");
     run->depth++;

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the members of a schema to keywords that can be checked without looking at the schema again.
 //
-// Nodes wait in a queue and are compiled one after the other, so a chain of a hundred thousand references needs no
-// stack. Keywords that look at the same thing become one: properties, patternProperties, additionalProperties,
-// required and the dependent ones share a table of names and one pass over the object's members; items goes with
-// prefixItems, minContains with contains, then and else with if.
+// Nodes wait in a queue and are compiled one after the other, so a chain of a hundred thousand
+// references needs no stack. Keywords that look at the same thing become one: properties,
+// patternProperties, additionalProperties, required and the dependent ones share a table of names
+// and one pass over the object's members; items goes with prefixItems, minContains with contains,
+// then and else with if.
 //
-// Every value is checked for its shape here, with a message that names the place. This is what validating the schema
-// against its metaschema would find, in better words; the unit test holds the two against each other.
+// Every value is checked for its shape here, with a message that names the place. This is what
+// validating the schema against its metaschema would find, in better words; the unit test holds the
+// two against each other.
 //
-// Invariant: the keywords of a node stand in the order of enum pcr_keyword_kind, the unevaluated ones last, since
-// those need to know what all others have looked at.
-// Rejected: interpreting the schema's JSON while checking (ten times slower, and every error comes late).
+// Invariant: the keywords of a node stand in the order of enum pcr_keyword_kind, the unevaluated
+// ones last, since those need to know what all others have looked at. Rejected: interpreting the
+// schema's JSON while checking (ten times slower, and every error comes late).
 #include "json/schema_priv.h"
 
 #include <xxhash.h>
@@ -51,7 +53,8 @@ static bool child_list(struct compiler *c, yyjson_val *array, struct pcr_node_li
     return true;
 }
 
-static bool read_count(struct compiler *c, const char *keyword, yyjson_val *value, uint64_t *count) {
+static bool read_count(struct compiler *c, const char *keyword, yyjson_val *value,
+                       uint64_t *count) {
     if (yyjson_is_uint(value)) {
         *count = yyjson_get_uint(value);
         return true;
@@ -63,7 +66,8 @@ static bool read_count(struct compiler *c, const char *keyword, yyjson_val *valu
     return true;
 }
 
-// --- one reader per keyword --------------------------------------------------------------------------------------
+// --- one reader per keyword
+// --------------------------------------------------------------------------------------
 
 typedef bool (*read_fn)(struct compiler *c, yyjson_val *value, struct pcr_keyword *keyword);
 
@@ -149,7 +153,8 @@ static struct pcr_regex *read_regex(struct compiler *c, const char *keyword, str
     if (!regex) {
         pcr_schema_fail(c->loader, PACER_EINVAL,
                         "schema, at \"%s/%s\": \"%.*s\" is no regular expression of ECMA-262: %s",
-                        c->node->pointer, keyword, text.len > 100 ? 100 : (int)text.len, text.ptr, why);
+                        c->node->pointer, keyword, text.len > 100 ? 100 : (int)text.len, text.ptr,
+                        why);
         return NULL;
     }
     if (!pcr_arena_on_reset(c->loader->arena, destroy_regex, regex)) {
@@ -239,7 +244,8 @@ static bool read_branch(struct compiler *c, yyjson_val *value, struct pcr_keywor
            (!otherwise || keyword->u.branch.otherwise);
 }
 
-// --- members -----------------------------------------------------------------------------------------------------
+// --- members
+// -----------------------------------------------------------------------------------------------------
 
 static uint32_t name_hash(struct pcr_str name) {
     return (uint32_t)XXH3_64bits(name.ptr, name.len);
@@ -263,7 +269,8 @@ static uint32_t intern(struct pcr_members *members, struct pcr_str text) {
 // At most so many names does the schema speak of.
 static size_t count_names(yyjson_val *properties, yyjson_val *required, yyjson_val *schemas,
                           yyjson_val *needs) {
-    size_t count = yyjson_obj_size(properties) + yyjson_arr_size(required) + yyjson_obj_size(schemas);
+    size_t count =
+        yyjson_obj_size(properties) + yyjson_arr_size(required) + yyjson_obj_size(schemas);
     size_t i;
     size_t n;
     yyjson_val *key;
@@ -419,7 +426,8 @@ static bool read_members(struct compiler *c, yyjson_val *unused, struct pcr_keyw
     return true;
 }
 
-// --- the table ---------------------------------------------------------------------------------------------------
+// --- the table
+// ---------------------------------------------------------------------------------------------------
 
 #define APPLICATOR PCR_VOCABULARY_APPLICATOR
 #define VALIDATION PCR_VOCABULARY_VALIDATION
@@ -467,7 +475,8 @@ static const struct definition {
      read_schema},
 };
 
-// The value that makes the keyword present, for the combined ones any of theirs; NULL if it is absent.
+// The value that makes the keyword present, for the combined ones any of theirs; NULL if it is
+// absent.
 static yyjson_val *presence(const struct pcr_node *node, const struct definition *definition) {
     if (definition->name)
         return yyjson_obj_get(node->value, definition->name);
@@ -484,7 +493,8 @@ static yyjson_val *presence(const struct pcr_node *node, const struct definition
     return NULL;
 }
 
-// Keywords without effect are left out: an unknown format, uniqueItems false, an "if" with nothing to follow.
+// Keywords without effect are left out: an unknown format, uniqueItems false, an "if" with nothing
+// to follow.
 static bool has_effect(const struct pcr_keyword *keyword) {
     switch (keyword->kind) {
     case PCR_KEYWORD_FORMAT:
@@ -554,7 +564,8 @@ static bool drain_queue(struct pcr_schema_loader *loader) {
     return true;
 }
 
-// $dynamicRef may lead to any dynamic anchor of any resource, so they are all compiled; that may load more.
+// $dynamicRef may lead to any dynamic anchor of any resource, so they are all compiled; that may
+// load more.
 static bool compile_dynamic_anchors(struct pcr_schema_loader *loader) {
     for (struct pcr_resource *r = loader->resource_list; r; r = r->next) {
         for (struct pcr_anchor *anchor = r->anchors; anchor; anchor = anchor->next) {
@@ -588,7 +599,8 @@ bool pcr_schema_compile(struct pcr_schema_loader *loader) {
     return true;
 }
 
-// --- endless references ------------------------------------------------------------------------------------------
+// --- endless references
+// ------------------------------------------------------------------------------------------
 
 // The i-th schema that is applied to the same value whatever the value is, or NULL.
 static struct pcr_node *in_place(const struct pcr_node *node, size_t i) {
@@ -637,7 +649,8 @@ enum {
 };
 
 // Depth first with a stack of its own: chains of references may be long.
-static bool visit_from(struct pcr_schema_loader *loader, struct visit *stack, struct pcr_node *start) {
+static bool visit_from(struct pcr_schema_loader *loader, struct visit *stack,
+                       struct pcr_node *start) {
     size_t depth = 1;
     stack[0] = (struct visit){start, 0};
     start->color = GREY;
@@ -648,10 +661,11 @@ static bool visit_from(struct pcr_schema_loader *loader, struct visit *stack, st
             top->node->color = BLACK;
             depth--;
         } else if (next->color == GREY) {
-            return pcr_schema_fail(loader, PACER_EINVAL,
-                                   "schema, at \"%s\": it refers back to itself (\"%s\") without going "
-                                   "deeper into the document, so a check would never end",
-                                   top->node->pointer, next->pointer);
+            return pcr_schema_fail(
+                loader, PACER_EINVAL,
+                "schema, at \"%s\": it refers back to itself (\"%s\") without going "
+                "deeper into the document, so a check would never end",
+                top->node->pointer, next->pointer);
         } else if (next->color == WHITE) {
             next->color = GREY;
             stack[depth++] = (struct visit){next, 0};

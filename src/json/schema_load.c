@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Schema documents: what they are made of, what their parts are called, and where references lead.
 //
-// A document is walked once when it is added. The walk knows at which places of a schema further schemas stand (and so
-// takes no "$id" within an enum for an identifier), notes every schema's resource and JSON pointer in arrays beside
-// the document's values, and registers $id, $anchor and $dynamicAnchor. A reference that leads to a place the walk did
-// not know ("#/x-shared/money") makes that place a schema there and then.
+// A document is walked once when it is added. The walk knows at which places of a schema further
+// schemas stand (and so takes no "$id" within an enum for an identifier), notes every schema's
+// resource and JSON pointer in arrays beside the document's values, and registers $id, $anchor and
+// $dynamicAnchor. A reference that leads to a place the walk did not know ("#/x-shared/money")
+// makes that place a schema there and then.
 //
-// Where a URI is not known yet it is looked for among the built-in metaschemas, the documents a test registered, and
-// local files below base_dir; the canonical path must lie below the canonical base_dir, so neither ".." nor a
-// symbolic link leads out. Nothing is fetched from a network.
+// Where a URI is not known yet it is looked for among the built-in metaschemas, the documents a
+// test registered, and local files below base_dir; the canonical path must lie below the canonical
+// base_dir, so neither ".." nor a symbolic link leads out. Nothing is fetched from a network.
 //
-// Invariant: doc->resource[i] and doc->pointer[i] are set for exactly the values that are known schemas.
-// Rejected: resolving references lazily while checking (no errors on load, locks between threads).
+// Invariant: doc->resource[i] and doc->pointer[i] are set for exactly the values that are known
+// schemas. Rejected: resolving references lazily while checking (no errors on load, locks between
+// threads).
 #include "json/schema_priv.h"
 
 #include <limits.h>
@@ -30,12 +32,25 @@ static const struct place {
     const char *name;
     enum place_kind kind;
 } places[] = {
-    {"additionalProperties", PLACE_SCHEMA}, {"allOf", PLACE_LIST}, {"anyOf", PLACE_LIST},
-    {"contains", PLACE_SCHEMA}, {"contentSchema", PLACE_SCHEMA}, {"definitions", PLACE_MAP},
-    {"$defs", PLACE_MAP}, {"dependentSchemas", PLACE_MAP}, {"else", PLACE_SCHEMA},
-    {"if", PLACE_SCHEMA}, {"items", PLACE_SCHEMA}, {"not", PLACE_SCHEMA}, {"oneOf", PLACE_LIST},
-    {"patternProperties", PLACE_MAP}, {"prefixItems", PLACE_LIST}, {"properties", PLACE_MAP},
-    {"propertyNames", PLACE_SCHEMA}, {"then", PLACE_SCHEMA}, {"unevaluatedItems", PLACE_SCHEMA},
+    {"additionalProperties", PLACE_SCHEMA},
+    {"allOf", PLACE_LIST},
+    {"anyOf", PLACE_LIST},
+    {"contains", PLACE_SCHEMA},
+    {"contentSchema", PLACE_SCHEMA},
+    {"definitions", PLACE_MAP},
+    {"$defs", PLACE_MAP},
+    {"dependentSchemas", PLACE_MAP},
+    {"else", PLACE_SCHEMA},
+    {"if", PLACE_SCHEMA},
+    {"items", PLACE_SCHEMA},
+    {"not", PLACE_SCHEMA},
+    {"oneOf", PLACE_LIST},
+    {"patternProperties", PLACE_MAP},
+    {"prefixItems", PLACE_LIST},
+    {"properties", PLACE_MAP},
+    {"propertyNames", PLACE_SCHEMA},
+    {"then", PLACE_SCHEMA},
+    {"unevaluatedItems", PLACE_SCHEMA},
     {"unevaluatedProperties", PLACE_SCHEMA},
 };
 
@@ -79,13 +94,15 @@ static size_t index_of(const struct pcr_document *document, const yyjson_val *va
     return index;
 }
 
-// --- the walk ----------------------------------------------------------------------------------------------------
+// --- the walk
+// ----------------------------------------------------------------------------------------------------
 
 static bool walk(struct pcr_schema_loader *loader, struct pcr_document *document, yyjson_val *value,
                  struct pcr_resource *resource, const char *pointer);
 static struct pcr_resource *find_resource(struct pcr_schema_loader *loader, const char *uri);
 
-static const char *join(struct pcr_schema_loader *loader, const char *pointer, struct pcr_str name) {
+static const char *join(struct pcr_schema_loader *loader, const char *pointer,
+                        struct pcr_str name) {
     struct pcr_buf buf;
     pcr_buf_init(&buf, 2 * PCR_SCHEMA_BYTES_MAX);
     pcr_buf_text(&buf, pointer);
@@ -137,9 +154,9 @@ static bool walk_places(struct pcr_schema_loader *loader, struct pcr_document *d
         else if (places[i].kind == PLACE_LIST && !yyjson_is_arr(value))
             ok = expected(loader, child, "an array of schemas", value);
         else if (places[i].kind == PLACE_LIST && yyjson_arr_size(value) == 0)
-            ok = pcr_schema_fail(loader, PACER_EINVAL,
-                                 "schema, at \"%s\": expected at least one schema, got an empty array",
-                                 child);
+            ok = pcr_schema_fail(
+                loader, PACER_EINVAL,
+                "schema, at \"%s\": expected at least one schema, got an empty array", child);
         else if (places[i].kind == PLACE_MAP && !yyjson_is_obj(value))
             ok = expected(loader, child, "an object of schemas", value);
         else
@@ -247,9 +264,10 @@ static bool read_dialect(struct pcr_schema_loader *loader, struct pcr_resource *
         return true;
     if (pcr_str_starts_with(uri, PCR_STR("http://json-schema.org/draft-")) ||
         pcr_str_starts_with(uri, PCR_STR("https://json-schema.org/draft/2019-09/")))
-        return pcr_schema_fail(loader, PACER_EINVAL,
-                               "schema: written for \"%.*s\"; only draft 2020-12 (\"%s\") is supported",
-                               PCR_STR_ARG(uri), standard);
+        return pcr_schema_fail(
+            loader, PACER_EINVAL,
+            "schema: written for \"%.*s\"; only draft 2020-12 (\"%s\") is supported",
+            PCR_STR_ARG(uri), standard);
     const struct pcr_resource *meta = find_resource(loader, plain);
     if (loader->rc < 0)
         return false;
@@ -329,7 +347,8 @@ static bool walk(struct pcr_schema_loader *loader, struct pcr_document *document
            walk_places(loader, document, value, own, pointer);
 }
 
-// --- documents ---------------------------------------------------------------------------------------------------
+// --- documents
+// ---------------------------------------------------------------------------------------------------
 
 static struct pcr_document *make_document(struct pcr_schema_loader *loader, const char *uri,
                                           yyjson_val *root, size_t count) {
@@ -380,9 +399,11 @@ struct pcr_document *pcr_schema_add_document(struct pcr_schema_loader *loader, c
     return document;
 }
 
-// --- finding a URI -------------------------------------------------------------------------------------------------
+// --- finding a URI
+// -------------------------------------------------------------------------------------------------
 
-// Reads a regular file below base_dir as the document `uri`; false (without failing the load) if there is none.
+// Reads a regular file below base_dir as the document `uri`; false (without failing the load) if
+// there is none.
 static bool load_file(struct pcr_schema_loader *loader, const char *path, const char *uri) {
     char real[PATH_MAX];
     struct stat info;
@@ -424,20 +445,21 @@ static bool load_offered(struct pcr_schema_loader *loader, const struct pcr_sche
     return false;
 }
 
-// The resource of a URI, loaded if need be; NULL if there is none (loader->rc tells whether loading failed).
+// The resource of a URI, loaded if need be; NULL if there is none (loader->rc tells whether loading
+// failed).
 static struct pcr_resource *find_resource(struct pcr_schema_loader *loader, const char *uri) {
     struct pcr_resource *resource = pcr_map_get(&loader->resources, pcr_str(uri));
     if (resource)
         return resource;
     if (!load_offered(loader, pcr_schema_builtin, pcr_schema_builtin_n, uri, true) &&
-        loader->rc == 0 &&
-        !load_offered(loader, loader->remotes, loader->remotes_n, uri, false) && loader->rc == 0)
+        loader->rc == 0 && !load_offered(loader, loader->remotes, loader->remotes_n, uri, false) &&
+        loader->rc == 0)
         load_file_uri(loader, uri);
     return loader->rc < 0 ? NULL : pcr_map_get(&loader->resources, pcr_str(uri));
 }
 
-// A relative reference from a schema whose $id is of the web, "https://example.com/x": the file of that name
-// beside it, under the URI the $id gives it.
+// A relative reference from a schema whose $id is of the web, "https://example.com/x": the file of
+// that name beside it, under the URI the $id gives it.
 static struct pcr_resource *find_beside(struct pcr_schema_loader *loader, struct pcr_str reference,
                                         const char *uri) {
     char path[PATH_MAX];
@@ -454,7 +476,8 @@ static struct pcr_resource *find_beside(struct pcr_schema_loader *loader, struct
     return load_file(loader, path, uri) ? pcr_map_get(&loader->resources, pcr_str(uri)) : NULL;
 }
 
-// --- references --------------------------------------------------------------------------------------------------
+// --- references
+// --------------------------------------------------------------------------------------------------
 
 struct pcr_node *pcr_schema_node(struct pcr_schema_loader *loader, struct pcr_document *document,
                                  yyjson_val *value) {
@@ -505,7 +528,8 @@ static bool unescape(char *token, size_t *len) {
     return true;
 }
 
-// Follows the decoded pointer from the resource's root, and walks the place as a schema if it is not known as one.
+// Follows the decoded pointer from the resource's root, and walks the place as a schema if it is
+// not known as one.
 static yyjson_val *follow(struct pcr_schema_loader *loader, struct pcr_resource *resource,
                           char *pointer, size_t len) {
     struct pcr_document *document = resource->document;
@@ -561,12 +585,12 @@ struct pcr_node *pcr_schema_resolve(struct pcr_schema_loader *loader, const stru
     yyjson_val *value = resource ? find_fragment(loader, resource, fragment, anchor) : NULL;
     if (value)
         return pcr_schema_node(loader, resource->document, value);
-    pcr_schema_fail(loader, PACER_ENOTFOUND,
-                    "schema, at \"%s/%s\": \"%.*s\" leads nowhere: %s%s%s", from->pointer, keyword,
-                    PCR_STR_ARG(reference), resource ? "there is no such place or anchor in " : "",
-                    uri,
+    pcr_schema_fail(loader, PACER_ENOTFOUND, "schema, at \"%s/%s\": \"%.*s\" leads nowhere: %s%s%s",
+                    from->pointer, keyword, PCR_STR_ARG(reference),
+                    resource ? "there is no such place or anchor in " : "", uri,
                     resource ? ""
-                    : loader->base_dir ? " is neither part of the schema nor a file below its folder"
-                                       : " is not part of the schema, and no folder for files was given");
+                    : loader->base_dir
+                        ? " is neither part of the schema nor a file below its folder"
+                        : " is not part of the schema, and no folder for files was given");
     return NULL;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The input is a schema, a NUL, and a document (without a NUL: the schema is its own document). Nothing may crash,
-// and a violation must come with every verdict that is negative.
+// The input is a schema, a NUL, and a document (without a NUL: the schema is its own document).
+// Nothing may crash, and a violation must come with every verdict that is negative.
 #include "json/schema_priv.h"
 
 #include <stdlib.h>

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-// --- helpers -----------------------------------------------------------------------------------------------------
+// --- helpers
+// -----------------------------------------------------------------------------------------------------
 
 struct parsed {
     struct pcr_arena arena;
@@ -51,7 +52,8 @@ static void refuses(const char *text, int code, const char *part) {
     pcr_arena_fini(&p.arena);
 }
 
-// --- parsing -----------------------------------------------------------------------------------------------------
+// --- parsing
+// -----------------------------------------------------------------------------------------------------
 
 static void test_accepts(void **state) {
     (void)state;
@@ -215,7 +217,8 @@ static void test_no_memory(void **state) {
     free(text);
 }
 
-// --- words -------------------------------------------------------------------------------------------------------
+// --- words
+// -------------------------------------------------------------------------------------------------------
 
 static void describes(const char *json, const char *words) {
     struct parsed p = parse(json);
@@ -236,7 +239,8 @@ static void test_describe(void **state) {
     describes("1.7", "the number 1.7");
     describes("\"x\"", "the string \"x\"");
     describes("\"a\\nb\"", "the string \"a?b\"");
-    describes("\"0123456789012345678901234567890123456789\"", "the string \"01234567890123456789012...\"");
+    describes("\"0123456789012345678901234567890123456789\"",
+              "the string \"01234567890123456789012...\"");
     describes("\"0123456789012345678901äöüäöü\"", "the string \"0123456789012345678901...\"");
     char out[40];
     assert_string_equal(pcr_json_describe(NULL, out, sizeof out), "nothing");
@@ -265,7 +269,8 @@ static void test_dotted(void **state) {
     pcr_arena_fini(&p.arena);
 }
 
-// --- writing -----------------------------------------------------------------------------------------------------
+// --- writing
+// -----------------------------------------------------------------------------------------------------
 
 static void test_writer(void **state) {
     (void)state;
@@ -300,9 +305,10 @@ static void test_writer(void **state) {
     pcr_json_text(&w, "x");
     pcr_json_object_end(&w);
     assert_false(buf.failed);
-    assert_string_equal(buf.data, "{\"a\":[-9223372036854775808,18446744073709551615,2.0,0.1,null,null,[],{}],"
-                                  "\"b\":true,\"c\":null,\"d\":{\"k\":[1,-2,0.5,\"ä\\n\",null,true,{}]},"
-                                  "\"e\":[1],\"f\":\"x\"}");
+    assert_string_equal(
+        buf.data, "{\"a\":[-9223372036854775808,18446744073709551615,2.0,0.1,null,null,[],{}],"
+                  "\"b\":true,\"c\":null,\"d\":{\"k\":[1,-2,0.5,\"ä\\n\",null,true,{}]},"
+                  "\"e\":[1],\"f\":\"x\"}");
     pcr_buf_fini(&buf);
     pcr_arena_fini(&p.arena);
 }
@@ -320,14 +326,16 @@ static void test_strings(void **state) {
     quotes(PCR_STR(""), "\"\"");
     quotes((struct pcr_str){NULL, 0}, "\"\"");
     quotes(PCR_STR("plain text, quite long"), "\"plain text, quite long\"");
-    quotes(PCR_STR("a\"b\\c/d\b\f\n\r\t\x01\x1f\x7f"), "\"a\\\"b\\\\c/d\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\"");
+    quotes(PCR_STR("a\"b\\c/d\b\f\n\r\t\x01\x1f\x7f"),
+           "\"a\\\"b\\\\c/d\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\"");
     quotes(PCR_STR("nul\0nul"), "\"nul\\u0000nul\"");
     quotes(PCR_STR("ä€😀"), "\"ä€😀\"");
     quotes(PCR_STR("x\xff\xc3y\xe2\x82"), "\"x\xef\xbf\xbd\xef\xbf\xbdy\xef\xbf\xbd\xef\xbf\xbd\"");
     quotes(PCR_STR("\xc0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\"");
 }
 
-// Every byte pair at every alignment comes back from the parser as it went in, if it was valid UTF-8.
+// Every byte pair at every alignment comes back from the parser as it went in, if it was valid
+// UTF-8.
 static void test_strings_come_back(void **state) {
     (void)state;
     struct pcr_buf buf;
@@ -367,7 +375,8 @@ static void test_buffer_maximum(void **state) {
     }
 }
 
-// --- numbers -----------------------------------------------------------------------------------------------------
+// --- numbers
+// -----------------------------------------------------------------------------------------------------
 
 static void f64_is(double value, const char *expected) {
     char text[PCR_JSON_NUMBER_BYTES + 1];
@@ -447,7 +456,8 @@ static void check_f64(uint64_t bits, bool shortest) {
     if (strtod(shorter, NULL) == value)
         fail_msg("%s is not the shortest, %s is", text, shorter);
     snprintf(shorter, sizeof shorter, "%.*e", (int)digits - 1, value);
-    // The correctly rounded text of the same length, where it reads back, is the closest and so must be ours.
+    // The correctly rounded text of the same length, where it reads back, is the closest and so
+    // must be ours.
     if (strtod(shorter, NULL) == value && strtod(shorter, NULL) == back) {
         long double ours = strtold(text, NULL);
         long double theirs = strtold(shorter, NULL);

@@ -16,7 +16,8 @@ static struct pcr_arena data_arena; // remotes live as long as the program
 static struct pcr_schema_remote remotes[REMOTES_MAX];
 static size_t remotes_n;
 
-// --- helpers -----------------------------------------------------------------------------------------------------
+// --- helpers
+// -----------------------------------------------------------------------------------------------------
 
 static yyjson_val *read_json(struct pcr_arena *arena, const char *path) {
     char full[1024];
@@ -55,7 +56,8 @@ static int read_remotes(void **state) {
     yyjson_val *value;
     yyjson_obj_foreach(all, i, n, key, value) {
         assert_true(remotes_n < REMOTES_MAX);
-        remotes[remotes_n++] = (struct pcr_schema_remote){yyjson_get_str(key), dump(&data_arena, value)};
+        remotes[remotes_n++] =
+            (struct pcr_schema_remote){yyjson_get_str(key), dump(&data_arena, value)};
     }
     return 0;
 }
@@ -128,7 +130,8 @@ static void refuses(const char *schema, int code, const char *part) {
     assert_null(contract);
 }
 
-// --- the official suite --------------------------------------------------------------------------------------------
+// --- the official suite
+// --------------------------------------------------------------------------------------------
 
 struct tally {
     size_t files;
@@ -137,8 +140,8 @@ struct tally {
     size_t beyond; // wrong, and said to be so
 };
 
-// What is not checked, and said so in the header: the Unicode behind an "xn--" label, and lookbehinds of any width,
-// which PCRE2 has not.
+// What is not checked, and said so in the header: the Unicode behind an "xn--" label, and
+// lookbehinds of any width, which PCRE2 has not.
 static bool is_beyond(const char *group) {
     return strcmp(group, "validation of A-label (punycode) host names") == 0 ||
            strcmp(group, "ECMA 262 lookbehind is valid, including variable width") == 0;
@@ -208,7 +211,8 @@ static void test_suite_required(void **state) {
         run_file(&tally, path, true);
     }
     closedir(dir);
-    print_message("required: %zu files, %zu cases, %zu wrong\n", tally.files, tally.cases, tally.wrong);
+    print_message("required: %zu files, %zu cases, %zu wrong\n", tally.files, tally.cases,
+                  tally.wrong);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.files, 46);
     assert_int_equal(tally.cases, 1299);
@@ -217,9 +221,22 @@ static void test_suite_required(void **state) {
 static void test_suite_formats(void **state) {
     (void)state;
     static const char *const names[] = {
-        "date-time", "date", "time", "duration", "uuid", "email", "hostname", "uri",
-        "uri-reference", "ipv4", "ipv6", "json-pointer", "relative-json-pointer", "regex",
-        "ecmascript-regex", "unknown",
+        "date-time",
+        "date",
+        "time",
+        "duration",
+        "uuid",
+        "email",
+        "hostname",
+        "uri",
+        "uri-reference",
+        "ipv4",
+        "ipv6",
+        "json-pointer",
+        "relative-json-pointer",
+        "regex",
+        "ecmascript-regex",
+        "unknown",
     };
     struct tally tally = {0};
     for (size_t i = 0; i < PCR_COUNT_OF(names); i++) {
@@ -227,15 +244,16 @@ static void test_suite_formats(void **state) {
         snprintf(path, sizeof path, "json-schema-2020-12/format/%s.json", names[i]);
         run_file(&tally, path, false);
     }
-    print_message("formats: %zu files, %zu cases, %zu wrong, %zu beyond what is checked\n", tally.files,
-                  tally.cases, tally.wrong, tally.beyond);
+    print_message("formats: %zu files, %zu cases, %zu wrong, %zu beyond what is checked\n",
+                  tally.files, tally.cases, tally.wrong, tally.beyond);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.files, 16);
     assert_int_equal(tally.cases, 581);
     assert_in_range(tally.beyond, 23, 24);
 }
 
-// --- messages ----------------------------------------------------------------------------------------------------
+// --- messages
+// ----------------------------------------------------------------------------------------------------
 
 static void test_messages(void **state) {
     (void)state;
@@ -268,19 +286,21 @@ static void test_messages(void **state) {
            "/minLength | https://json-schema.org/draft/2020-12/meta/validation#/$defs/"
            "nonNegativeInteger/minimum | expected a number ≥ 0, got -1\n");
     expect("{\"dependentRequired\":{\"a\":[\"b\"]}}", "{\"a\":1}",
-           " | /dependentRequired | expected the member \"b\", which is missing, because \"a\" is there\n");
+           " | /dependentRequired | expected the member \"b\", which is missing, because \"a\" is "
+           "there\n");
     expect("{\"propertyNames\":{\"maxLength\":1}}", "{\"ab\":1}",
            "/ab | /propertyNames/maxLength | expected at most 1 characters, got 2: \"ab\"\n");
 }
 
 static void test_document_order(void **state) {
     (void)state;
-    expect("{\"properties\":{\"z\":{\"type\":\"null\"},\"a\":{\"type\":\"null\"}},\"minProperties\":9,"
-           "\"unevaluatedProperties\":false}",
-           "{\"a\":1,\"z\":2}",
-           " | /minProperties | expected at least 9 members, got 2\n"
-           "/a | /properties/a/type | expected null, got the number 1\n"
-           "/z | /properties/z/type | expected null, got the number 2\n");
+    expect(
+        "{\"properties\":{\"z\":{\"type\":\"null\"},\"a\":{\"type\":\"null\"}},\"minProperties\":9,"
+        "\"unevaluatedProperties\":false}",
+        "{\"a\":1,\"z\":2}",
+        " | /minProperties | expected at least 9 members, got 2\n"
+        "/a | /properties/a/type | expected null, got the number 1\n"
+        "/z | /properties/z/type | expected null, got the number 2\n");
 }
 
 static bool stop_at_once(void *ctx, const struct pacer_violation *violation) {
@@ -294,7 +314,8 @@ static void test_callback_stops(void **state) {
     struct pacer_contract *contract = contract_of("{\"items\":false}");
     struct pacer_error err;
     int n = 0;
-    assert_int_equal(pacer_contract_check(contract, "[1,2,3]", 7, stop_at_once, &n, &err), PACER_ECONTRACT);
+    assert_int_equal(pacer_contract_check(contract, "[1,2,3]", 7, stop_at_once, &n, &err),
+                     PACER_ECONTRACT);
     assert_int_equal(n, 1);
     assert_string_equal(err.message, "/0: expected nothing here (schema: /items)");
     assert_int_equal(pacer_contract_check(contract, "[1,", 3, NULL, NULL, &err), PACER_ESYNTAX);
@@ -316,7 +337,8 @@ static void test_about(void **state) {
     pacer_contract_destroy(contract);
 }
 
-// --- schemas that are refused ----------------------------------------------------------------------------------------
+// --- schemas that are refused
+// ----------------------------------------------------------------------------------------
 
 static void test_bad_schemas(void **state) {
     (void)state;
@@ -324,8 +346,9 @@ static void test_bad_schemas(void **state) {
     refuses("3", PACER_EINVAL, "expected a schema (an object, true or false), got the number 3");
     refuses("{\"type\":\"strin\"}", PACER_EINVAL, "at \"/type\": expected null, boolean");
     refuses("{\"type\":[\"string\",\"string\"]}", PACER_EINVAL, "each type only once");
-    refuses("{\"properties\":{\"a\":{\"minLength\":\"3\"}}}", PACER_EINVAL,
-            "at \"/properties/a/minLength\": expected a non-negative integer, got the string \"3\"");
+    refuses(
+        "{\"properties\":{\"a\":{\"minLength\":\"3\"}}}", PACER_EINVAL,
+        "at \"/properties/a/minLength\": expected a non-negative integer, got the string \"3\"");
     refuses("{\"minItems\":-1}", PACER_EINVAL, "non-negative");
     refuses("{\"maxItems\":1.5}", PACER_EINVAL, "non-negative");
     refuses("{\"multipleOf\":0}", PACER_EINVAL, "a number above 0");
@@ -338,17 +361,20 @@ static void test_bad_schemas(void **state) {
     refuses("{\"dependentRequired\":{\"a\":[\"b\",\"b\"]}}", PACER_EINVAL, "each name only once");
     refuses("{\"$id\":\"http://a/b#c\"}", PACER_EINVAL, "without fragment");
     refuses("{\"$anchor\":\"a b\"}", PACER_EINVAL, "/$anchor");
-    refuses("{\"$defs\":{\"a\":{\"$anchor\":\"x\"},\"b\":{\"$anchor\":\"x\"}}}", PACER_EINVAL, "twice");
-    refuses("{\"$defs\":{\"a\":{\"$id\":\"http://x/\"},\"b\":{\"$id\":\"http://x/\"}}}", PACER_EINVAL, "twice");
+    refuses("{\"$defs\":{\"a\":{\"$anchor\":\"x\"},\"b\":{\"$anchor\":\"x\"}}}", PACER_EINVAL,
+            "twice");
+    refuses("{\"$defs\":{\"a\":{\"$id\":\"http://x/\"},\"b\":{\"$id\":\"http://x/\"}}}",
+            PACER_EINVAL, "twice");
     refuses("{\"$ref\":\"#/$defs/none\"}", PACER_ENOTFOUND, "\"#/$defs/none\" leads nowhere");
     refuses("{\"$ref\":\"#none\"}", PACER_ENOTFOUND, "leads nowhere");
     refuses("{\"$ref\":\"other.json\"}", PACER_ENOTFOUND, "no folder for files was given");
     refuses("{\"$ref\":\"http://127.0.0.1:1/x\"}", PACER_ENOTFOUND, "leads nowhere");
-    refuses("{\"$schema\":\"http://json-schema.org/draft-07/schema#\"}", PACER_EINVAL, "only draft 2020-12");
+    refuses("{\"$schema\":\"http://json-schema.org/draft-07/schema#\"}", PACER_EINVAL,
+            "only draft 2020-12");
     refuses("{\"$schema\":\"http://example.com/mine\"}", PACER_ENOTFOUND, "is not known");
     refuses("{\"$ref\":\"#\"}", PACER_EINVAL, "refers back to itself");
-    refuses("{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":{\"not\":{\"$ref\":\"#\"}}}}", PACER_EINVAL,
-            "refers back to itself");
+    refuses("{\"allOf\":[{\"$ref\":\"#/$defs/a\"}],\"$defs\":{\"a\":{\"not\":{\"$ref\":\"#\"}}}}",
+            PACER_EINVAL, "refers back to itself");
     refuses("{\"title\":3}", PACER_EINVAL, "/title");
     refuses("{\"examples\":3}", PACER_EINVAL, "/examples");
 }
@@ -357,26 +383,75 @@ static void test_bad_schemas(void **state) {
 static void test_agrees_with_metaschema(void **state) {
     (void)state;
     static const char *const schemas[] = {
-        "{\"type\":\"strin\"}", "{\"type\":[]}", "{\"type\":3}", "{\"minLength\":-1}", "{\"minLength\":2.0}",
-        "{\"minLength\":2.5}", "{\"maximum\":\"1\"}", "{\"multipleOf\":0}", "{\"multipleOf\":-0.5}",
-        "{\"enum\":3}", "{\"enum\":[]}", "{\"required\":3}", "{\"required\":[3]}", "{\"required\":[]}",
-        "{\"uniqueItems\":1}", "{\"properties\":[]}", "{\"properties\":{\"a\":3}}", "{\"items\":[]}",
-        "{\"items\":true}", "{\"prefixItems\":[]}", "{\"prefixItems\":[true]}", "{\"allOf\":[3]}",
-        "{\"not\":null}", "{\"if\":1}", "{\"then\":1}", "{\"contains\":1}", "{\"contains\":true,\"minContains\":-1}",
-        "{\"dependentRequired\":{\"a\":3}}", "{\"dependentRequired\":{\"a\":[]}}", "{\"dependentRequired\":3}",
-        "{\"dependentSchemas\":{\"a\":3}}", "{\"$defs\":3}", "{\"$defs\":{\"a\":3}}", "{\"$comment\":3}",
-        "{\"title\":3}", "{\"description\":3}", "{\"deprecated\":3}", "{\"readOnly\":3}", "{\"writeOnly\":0}",
-        "{\"examples\":{}}", "{\"format\":3}", "{\"pattern\":3}", "{\"pattern\":\"(\"}", "{\"contentSchema\":3}",
-        "{\"contentEncoding\":3}", "{\"unevaluatedItems\":3}", "{\"unevaluatedProperties\":[]}",
-        "{\"$anchor\":\"1\"}", "{\"$anchor\":\"a\"}", "{\"$id\":3}", "{\"default\":3}", "{\"unknown\":3}", "{}",
-        "true", "[]", "3", "{\"propertyNames\":3}", "{\"patternProperties\":{\"(\":true}}",
-        "{\"minProperties\":1e3}", "{\"maxContains\":1,\"contains\":true}", "{\"type\":[\"null\",\"null\"]}",
+        "{\"type\":\"strin\"}",
+        "{\"type\":[]}",
+        "{\"type\":3}",
+        "{\"minLength\":-1}",
+        "{\"minLength\":2.0}",
+        "{\"minLength\":2.5}",
+        "{\"maximum\":\"1\"}",
+        "{\"multipleOf\":0}",
+        "{\"multipleOf\":-0.5}",
+        "{\"enum\":3}",
+        "{\"enum\":[]}",
+        "{\"required\":3}",
+        "{\"required\":[3]}",
+        "{\"required\":[]}",
+        "{\"uniqueItems\":1}",
+        "{\"properties\":[]}",
+        "{\"properties\":{\"a\":3}}",
+        "{\"items\":[]}",
+        "{\"items\":true}",
+        "{\"prefixItems\":[]}",
+        "{\"prefixItems\":[true]}",
+        "{\"allOf\":[3]}",
+        "{\"not\":null}",
+        "{\"if\":1}",
+        "{\"then\":1}",
+        "{\"contains\":1}",
+        "{\"contains\":true,\"minContains\":-1}",
+        "{\"dependentRequired\":{\"a\":3}}",
+        "{\"dependentRequired\":{\"a\":[]}}",
+        "{\"dependentRequired\":3}",
+        "{\"dependentSchemas\":{\"a\":3}}",
+        "{\"$defs\":3}",
+        "{\"$defs\":{\"a\":3}}",
+        "{\"$comment\":3}",
+        "{\"title\":3}",
+        "{\"description\":3}",
+        "{\"deprecated\":3}",
+        "{\"readOnly\":3}",
+        "{\"writeOnly\":0}",
+        "{\"examples\":{}}",
+        "{\"format\":3}",
+        "{\"pattern\":3}",
+        "{\"pattern\":\"(\"}",
+        "{\"contentSchema\":3}",
+        "{\"contentEncoding\":3}",
+        "{\"unevaluatedItems\":3}",
+        "{\"unevaluatedProperties\":[]}",
+        "{\"$anchor\":\"1\"}",
+        "{\"$anchor\":\"a\"}",
+        "{\"$id\":3}",
+        "{\"default\":3}",
+        "{\"unknown\":3}",
+        "{}",
+        "true",
+        "[]",
+        "3",
+        "{\"propertyNames\":3}",
+        "{\"patternProperties\":{\"(\":true}}",
+        "{\"minProperties\":1e3}",
+        "{\"maxContains\":1,\"contains\":true}",
+        "{\"type\":[\"null\",\"null\"]}",
     };
-    struct pacer_contract *meta = contract_of("{\"$ref\":\"https://json-schema.org/draft/2020-12/schema\"}");
+    struct pacer_contract *meta =
+        contract_of("{\"$ref\":\"https://json-schema.org/draft/2020-12/schema\"}");
     for (size_t i = 0; i < PCR_COUNT_OF(schemas); i++) {
         struct found found;
         struct pacer_contract *contract;
-        bool loads = pacer_contract_parse(schemas[i], strlen(schemas[i]), NULL, &contract, NULL) == 0;
+        bool loads =
+            pacer_contract_parse(schemas[i], strlen(schemas[i]), NULL, &contract, NULL) == 0;
         bool holds = check(meta, schemas[i], &found) == 0;
         if (loads != holds)
             fail_msg("%s: loads %d, holds %d\n%s", schemas[i], loads, holds, found.text);
@@ -385,7 +460,8 @@ static void test_agrees_with_metaschema(void **state) {
     pacer_contract_destroy(meta);
 }
 
-// --- numbers -----------------------------------------------------------------------------------------------------
+// --- numbers
+// -----------------------------------------------------------------------------------------------------
 
 static void verdict(const char *schema, const char *json, bool valid) {
     struct pacer_contract *contract = contract_of(schema);
@@ -425,11 +501,13 @@ static void test_numbers(void **state) {
 static void test_unique_items(void **state) {
     (void)state;
     verdict("{\"uniqueItems\":true}", "[1,2,3,4,5,6,7,8,9,10,11,10.0]", false);
-    verdict("{\"uniqueItems\":true}", "[{\"a\":1,\"b\":2},1,2,3,4,5,6,7,8,9,{\"b\":2.0,\"a\":1}]", false);
+    verdict("{\"uniqueItems\":true}", "[{\"a\":1,\"b\":2},1,2,3,4,5,6,7,8,9,{\"b\":2.0,\"a\":1}]",
+            false);
     verdict("{\"uniqueItems\":true}", "[[1,2],[2,1],0,false,null,\"\",{},[],1,true,\"1\"]", true);
 }
 
-// --- large and hostile input ---------------------------------------------------------------------------------------
+// --- large and hostile input
+// ---------------------------------------------------------------------------------------
 
 static double ms_since(const struct timespec *from) {
     struct timespec to;
@@ -463,14 +541,16 @@ static void gives_up(const char *schema, const char *json) {
     struct pacer_error err;
     struct timespec from;
     clock_gettime(CLOCK_MONOTONIC, &from);
-    assert_int_equal(pacer_contract_check(contract, json, strlen(json), NULL, NULL, &err), PACER_ELIMIT);
+    assert_int_equal(pacer_contract_check(contract, json, strlen(json), NULL, NULL, &err),
+                     PACER_ELIMIT);
     print_message("%s after %.1f ms\n", err.message, ms_since(&from));
     pacer_contract_destroy(contract);
 }
 
 static void test_hostile_patterns(void **state) {
     (void)state;
-    gives_up("{\"pattern\":\"(a+)+$\"}", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"");
+    gives_up("{\"pattern\":\"(a+)+$\"}",
+             "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"");
     gives_up("{\"patternProperties\":{\"^(a|a)*$\":true}}",
              "{\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\":1}");
 }
@@ -482,8 +562,9 @@ static void test_exponential_schema(void **state) {
     pcr_buf_init(&schema, 1 << 20);
     pcr_buf_text(&schema, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
     for (int i = 0; i < 40; i++)
-        pcr_buf_printf(&schema, "\"d%d\":{\"allOf\":[{\"$ref\":\"#/$defs/d%d\"},{\"$ref\":\"#/$defs/d%d\"}]},",
-                       i, i + 1, i + 1);
+        pcr_buf_printf(
+            &schema, "\"d%d\":{\"allOf\":[{\"$ref\":\"#/$defs/d%d\"},{\"$ref\":\"#/$defs/d%d\"}]},",
+            i, i + 1, i + 1);
     pcr_buf_text(&schema, "\"d40\":true}}");
     gives_up(schema.data, "1");
     pcr_buf_fini(&schema);
@@ -518,7 +599,8 @@ static void test_deep_recursion(void **state) {
         strcat(json, "[");
     for (int i = 0; i < 99; i++)
         strcat(json, "]");
-    verdict("{\"allOf\":[{\"$ref\":\"#/$defs/l\"}],\"$defs\":{\"l\":{\"anyOf\":[{\"type\":\"array\",\"items\":"
+    verdict("{\"allOf\":[{\"$ref\":\"#/$defs/"
+            "l\"}],\"$defs\":{\"l\":{\"anyOf\":[{\"type\":\"array\",\"items\":"
             "{\"$ref\":\"#\"}}]}}}",
             json, true);
 }
@@ -534,7 +616,8 @@ static void test_many_violations(void **state) {
     free(text);
 }
 
-// --- files -------------------------------------------------------------------------------------------------------
+// --- files
+// -------------------------------------------------------------------------------------------------------
 
 static void put_file(const char *folder, const char *name, const char *text) {
     char path[1024];
@@ -544,8 +627,8 @@ static void put_file(const char *folder, const char *name, const char *text) {
         fail_msg("%s", err.message);
 }
 
-static int load_in(const char *folder, const char *name, const char *schema, struct pacer_error *err,
-                   struct pacer_contract **contract) {
+static int load_in(const char *folder, const char *name, const char *schema,
+                   struct pacer_error *err, struct pacer_contract **contract) {
     char path[1024];
     struct pacer_contract_options options = PACER_CONTRACT_OPTIONS_INIT;
     options.base_dir = folder;
@@ -604,10 +687,13 @@ static void test_files(void **state) {
     leads_nowhere(folder, "{\"$ref\":\"int.json%00\"}");
     struct pacer_error err;
     struct pacer_contract *contract;
-    assert_int_equal(load_in(folder, "main.json", "{\"$ref\":\"broken.json\"}", &err, &contract), PACER_ESYNTAX);
+    assert_int_equal(load_in(folder, "main.json", "{\"$ref\":\"broken.json\"}", &err, &contract),
+                     PACER_ESYNTAX);
     assert_non_null(strstr(err.message, "broken.json"));
-    assert_int_equal(pacer_contract_load("/nonexistent/x.json", NULL, &contract, &err), PACER_ENOTFOUND);
-    static const char *const made[] = {"int.json", "broken.json", "link.json", "pipe.json", "main.json"};
+    assert_int_equal(pacer_contract_load("/nonexistent/x.json", NULL, &contract, &err),
+                     PACER_ENOTFOUND);
+    static const char *const made[] = {"int.json", "broken.json", "link.json", "pipe.json",
+                                       "main.json"};
     for (size_t i = 0; i < PCR_COUNT_OF(made); i++) {
         snprintf(path, sizeof path, "%s/%s", folder, made[i]);
         unlink(path);
@@ -618,26 +704,48 @@ static void test_files(void **state) {
     rmdir(outer);
 }
 
-// --- URIs, patterns, threads -----------------------------------------------------------------------------------------
+// --- URIs, patterns, threads
+// -----------------------------------------------------------------------------------------
 
 // RFC 3986, section 5.4
 static void test_resolution(void **state) {
     (void)state;
     static const char *const cases[][2] = {
-        {"g:h", "g:h"}, {"g", "http://a/b/c/g"}, {"./g", "http://a/b/c/g"}, {"g/", "http://a/b/c/g/"},
-        {"/g", "http://a/g"}, {"//g", "http://g"}, {"?y", "http://a/b/c/d;p?y"},
-        {"g?y", "http://a/b/c/g?y"}, {"#s", "http://a/b/c/d;p?q"}, {";x", "http://a/b/c/;x"},
-        {"", "http://a/b/c/d;p?q"}, {".", "http://a/b/c/"}, {"./", "http://a/b/c/"}, {"..", "http://a/b/"},
-        {"../", "http://a/b/"}, {"../g", "http://a/b/g"}, {"../..", "http://a/"}, {"../../g", "http://a/g"},
-        {"../../../g", "http://a/g"}, {"/./g", "http://a/g"}, {"/../g", "http://a/g"}, {"g.", "http://a/b/c/g."},
-        {"..g", "http://a/b/c/..g"}, {"./../g", "http://a/b/g"}, {"./g/.", "http://a/b/c/g/"},
-        {"g/./h", "http://a/b/c/g/h"}, {"g/../h", "http://a/b/c/h"}, {"urn:a:b", "urn:a:b"},
+        {"g:h", "g:h"},
+        {"g", "http://a/b/c/g"},
+        {"./g", "http://a/b/c/g"},
+        {"g/", "http://a/b/c/g/"},
+        {"/g", "http://a/g"},
+        {"//g", "http://g"},
+        {"?y", "http://a/b/c/d;p?y"},
+        {"g?y", "http://a/b/c/g?y"},
+        {"#s", "http://a/b/c/d;p?q"},
+        {";x", "http://a/b/c/;x"},
+        {"", "http://a/b/c/d;p?q"},
+        {".", "http://a/b/c/"},
+        {"./", "http://a/b/c/"},
+        {"..", "http://a/b/"},
+        {"../", "http://a/b/"},
+        {"../g", "http://a/b/g"},
+        {"../..", "http://a/"},
+        {"../../g", "http://a/g"},
+        {"../../../g", "http://a/g"},
+        {"/./g", "http://a/g"},
+        {"/../g", "http://a/g"},
+        {"g.", "http://a/b/c/g."},
+        {"..g", "http://a/b/c/..g"},
+        {"./../g", "http://a/b/g"},
+        {"./g/.", "http://a/b/c/g/"},
+        {"g/./h", "http://a/b/c/g/h"},
+        {"g/../h", "http://a/b/c/h"},
+        {"urn:a:b", "urn:a:b"},
     };
     struct pcr_arena arena;
     pcr_arena_init(&arena, 1 << 20);
     for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
         struct pcr_str fragment;
-        const char *uri = pcr_uri_resolve(&arena, PCR_STR("http://a/b/c/d;p?q"), pcr_str(cases[i][0]), &fragment);
+        const char *uri =
+            pcr_uri_resolve(&arena, PCR_STR("http://a/b/c/d;p?q"), pcr_str(cases[i][0]), &fragment);
         if (!uri || strcmp(uri, cases[i][1]) != 0)
             fail_msg("%s became %s, expected %s", cases[i][0], uri, cases[i][1]);
         assert_int_equal(fragment.ptr != NULL, strchr(cases[i][0], '#') != NULL);
@@ -664,24 +772,67 @@ static void test_patterns(void **state) {
         const char *text;
         int result;
     } cases[] = {
-        {"^a$", "a", 1}, {"^a$", "a\n", 0}, {"^\\d$", "٣", 0}, {"^\\s$", "\u00a0", 1},
-        {"^\\S$", "\ufeff", 0}, {"^[\\s]$", "\u2029", 1}, {"^[^\\S]$", "\u2029", 1}, {"^\\w$", "é", 0},
-        {"^\\cA$", "\x01", 1}, {"^\\u0061$", "a", 1}, {"^\\ud83d\\ude00$", "😀", 1},
-        {"^\\u{1f600}$", "😀", 1}, {"^.$", "\u2028", 0}, {"^.$", "😀", 1}, {"^[^]$", "\n", 1}, {"[]", "a", 0},
-        {"^{a}$", "{a}", 1}, {"^a{,3}$", "a{,3}", 1}, {"^a{2}$", "aa", 1}, {"^[[]$", "[", 1},
-        {"^[[:alpha:]]$", "a", 0}, {"^[[:alpha:]]$", ":]", 1}, {"^\\p{Letter}$", "é", 1},
-        {"^\\p{Script=Greek}$", "α", 1}, {"^\\p{L}$", "1", 0}, {"^(?<n>a)\\k<n>$", "aa", 1}, {"^(a)\\1$", "aa", 1},
-        {"^\\x41\\0?$", "A", 1}, {"\\/", "/", 1}, {"^[\\b]$", "\b", 1}, {"\\bfoo\\b", "a foo", 1},
-        {"^(?=a)a$", "a", 1}, {"(?<!a)b", "ab", 0}, {"a|", "x", 1}, {"", "", 1},
-        {"a++", "", -100}, {"a**", "", -100}, {"(*UTF8)a", "", -100}, {"(?i)a", "", -100}, {"(?>a)", "", -100},
-        {"(?P<n>a)", "", -100}, {"\\Qa\\E", "", -100}, {"\\Z", "", -100}, {"\\a", "", -100}, {"\\", "", -100},
-        {"[a", "", -100}, {"(a", "", -100}, {"a)", "", -100}, {"*a", "", -100}, {"\\u12", "", -100},
-        {"\\ud800", "", -100}, {"\\p{}", "", -100}, {"\\p{Nope}", "", -100}, {"[z-a]", "", -100}, {"(?#c)", "", -100},
+        {"^a$", "a", 1},
+        {"^a$", "a\n", 0},
+        {"^\\d$", "٣", 0},
+        {"^\\s$", "\u00a0", 1},
+        {"^\\S$", "\ufeff", 0},
+        {"^[\\s]$", "\u2029", 1},
+        {"^[^\\S]$", "\u2029", 1},
+        {"^\\w$", "é", 0},
+        {"^\\cA$", "\x01", 1},
+        {"^\\u0061$", "a", 1},
+        {"^\\ud83d\\ude00$", "😀", 1},
+        {"^\\u{1f600}$", "😀", 1},
+        {"^.$", "\u2028", 0},
+        {"^.$", "😀", 1},
+        {"^[^]$", "\n", 1},
+        {"[]", "a", 0},
+        {"^{a}$", "{a}", 1},
+        {"^a{,3}$", "a{,3}", 1},
+        {"^a{2}$", "aa", 1},
+        {"^[[]$", "[", 1},
+        {"^[[:alpha:]]$", "a", 0},
+        {"^[[:alpha:]]$", ":]", 1},
+        {"^\\p{Letter}$", "é", 1},
+        {"^\\p{Script=Greek}$", "α", 1},
+        {"^\\p{L}$", "1", 0},
+        {"^(?<n>a)\\k<n>$", "aa", 1},
+        {"^(a)\\1$", "aa", 1},
+        {"^\\x41\\0?$", "A", 1},
+        {"\\/", "/", 1},
+        {"^[\\b]$", "\b", 1},
+        {"\\bfoo\\b", "a foo", 1},
+        {"^(?=a)a$", "a", 1},
+        {"(?<!a)b", "ab", 0},
+        {"a|", "x", 1},
+        {"", "", 1},
+        {"a++", "", -100},
+        {"a**", "", -100},
+        {"(*UTF8)a", "", -100},
+        {"(?i)a", "", -100},
+        {"(?>a)", "", -100},
+        {"(?P<n>a)", "", -100},
+        {"\\Qa\\E", "", -100},
+        {"\\Z", "", -100},
+        {"\\a", "", -100},
+        {"\\", "", -100},
+        {"[a", "", -100},
+        {"(a", "", -100},
+        {"a)", "", -100},
+        {"*a", "", -100},
+        {"\\u12", "", -100},
+        {"\\ud800", "", -100},
+        {"\\p{}", "", -100},
+        {"\\p{Nope}", "", -100},
+        {"[z-a]", "", -100},
+        {"(?#c)", "", -100},
     };
     for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
         int result = match(cases[i].pattern, cases[i].text);
         if (result != cases[i].result)
-            fail_msg("%s on \"%s\": %d, expected %d", cases[i].pattern, cases[i].text, result, cases[i].result);
+            fail_msg("%s on \"%s\": %d, expected %d", cases[i].pattern, cases[i].text, result,
+                     cases[i].result);
     }
 }
 
@@ -699,7 +850,8 @@ static void *check_often(void *arg) {
 
 static void test_threads(void **state) {
     (void)state;
-    struct pacer_contract *contract = contract_of("{\"properties\":{\"a\":{\"pattern\":\"^[a-z]+$\"}}}");
+    struct pacer_contract *contract =
+        contract_of("{\"properties\":{\"a\":{\"pattern\":\"^[a-z]+$\"}}}");
     pthread_t threads[12];
     for (size_t i = 0; i < PCR_COUNT_OF(threads); i++)
         assert_int_equal(pthread_create(&threads[i], NULL, check_often, contract), 0);
