@@ -2,6 +2,7 @@
 // The engine: where a run happens. A cheap one at once on the caller's loop, since handing it to another thread and
 // back costs more than running it; all others on a worker, so that a loop is never held up.
 #include "infer/repository_priv.h"
+#include "infer/session_priv.h"
 
 #include <stdlib.h>
 
@@ -45,7 +46,7 @@ static bool is_cheap(const struct pcr_infer_call *call) {
         size_t count;
         const struct pacer_tensor *input = &call->run.inputs[i];
         if (pacer_shape_count(input->shape, input->rank, &count) < 0 || count > UINT32_MAX)
-            return false; // the check will refuse it, or it is large
+            return false;
         elements += count;
     }
     uint64_t rows = elements / (least ? least : 1);
@@ -86,8 +87,8 @@ static void execute(struct pcr_infer_call *call, uint64_t start_ns) {
                                "the request's time was up after %llu ms in the queue; it was not computed",
                                (unsigned long long)(call->queue_ns / PCR_NS_PER_MS));
     } else {
-        call->status = pcr_session_run(call->model->session, &call->run, call->arena, &call->outputs,
-                                       &call->n_outputs, &call->error);
+        call->status = pcr_session_run_checked(call->model->session, &call->run, call->arena,
+                                               &call->outputs, &call->n_outputs, &call->error);
         end_ns = pcr_clock_mono_ns();
         call->infer_ns = end_ns - start_ns;
     }
@@ -105,11 +106,16 @@ static void on_loop(struct pcr_job *job) {
 
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
     call->submitted_ns = pcr_clock_mono_ns();
-    call->status = 0;
     call->outputs = NULL;
     call->n_outputs = 0;
     call->queue_ns = 0;
     call->infer_ns = 0;
+    call->status = pcr_model_check(call->model, &call->run, &call->error);
+    if (call->status < 0) {
+        count(call, call->submitted_ns);
+        call->done(call);
+        return;
+    }
     if (is_cheap(call)) {
         execute(call, call->submitted_ns);
         call->done(call);

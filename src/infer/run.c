@@ -366,12 +366,11 @@ int pcr_session_run_code(OrtErrorCode code) {
     return code == ORT_NOT_IMPLEMENTED ? PACER_EUNSUPPORTED : PACER_EMODEL;
 }
 
-int pcr_session_run(struct pacer_session *session, const struct pacer_run *run, struct pcr_arena *arena,
-                    const struct pacer_tensor **outputs, size_t *n_outputs, struct pacer_error *err) {
+int pcr_session_run_checked(struct pacer_session *session, const struct pacer_run *run,
+                            struct pcr_arena *arena, const struct pacer_tensor **outputs,
+                            size_t *n_outputs, struct pacer_error *err) {
     struct work work = {0};
-    int code = pcr_session_check(session, session->name, run, err);
-    if (code == 0)
-        code = prepare(session, run, arena, &work, err);
+    int code = prepare(session, run, arena, &work, err);
     if (code == 0)
         code = run_ort(session, run, arena, &work, err);
     if (code < 0)
@@ -385,6 +384,12 @@ int pcr_session_run(struct pacer_session *session, const struct pacer_run *run, 
     *outputs = work.outputs;
     *n_outputs = work.n_outputs;
     return 0;
+}
+
+int pcr_session_run(struct pacer_session *session, const struct pacer_run *run, struct pcr_arena *arena,
+                    const struct pacer_tensor **outputs, size_t *n_outputs, struct pacer_error *err) {
+    int code = pcr_session_check(session, session->name, run, err);
+    return code < 0 ? code : pcr_session_run_checked(session, run, arena, outputs, n_outputs, err);
 }
 
 // --- the library's form ------------------------------------------------------------------------------------

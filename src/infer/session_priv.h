@@ -80,6 +80,10 @@ struct pacer_session {
 int pcr_session_open(const char *path, const char *folder, const struct pacer_session_options *options,
                      struct pacer_session **out, struct pacer_error *err);
 void pcr_session_close(struct pacer_session *session);
+// pcr_session_run for a run that was checked.
+int pcr_session_run_checked(struct pacer_session *session, const struct pacer_run *run,
+                            struct pcr_arena *arena, const struct pacer_tensor **outputs,
+                            size_t *n_outputs, struct pacer_error *err);
 // The error code of a run that ONNX Runtime refused.
 int pcr_session_run_code(OrtErrorCode code);
 void pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes);

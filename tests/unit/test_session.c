@@ -526,6 +526,56 @@ static void many_threads_run_one_session(void **state) {
     pacer_session_put(s);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED true // freed memory is kept for a while
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SANITIZED true
+#endif
+#endif
+#ifndef IS_SANITIZED
+#define IS_SANITIZED false
+#endif
+
+static size_t resident_bytes(void) {
+    unsigned long total = 0;
+    unsigned long resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu %lu", &total, &resident), 2);
+    fclose(file);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void load_run_and_fail(void) {
+    struct pacer_session *s = open_model("gather.onnx");
+    int64_t index = 3;
+    struct pacer_tensor input = {"INDEX", PACER_INT64, 1, (int64_t[]){1}, &index};
+    struct pacer_result *result;
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    pacer_result_destroy(result);
+    index = 99;
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     PACER_EMODEL);
+    pacer_session_put(s);
+    assert_int_equal(pacer_session_get(model_path("zipmap.onnx"), NULL, &s, NULL), PACER_EMODEL);
+    assert_int_equal(pacer_session_get(model_path("cycle.onnx"), NULL, &s, NULL), PACER_EMODEL);
+}
+
+static void a_thousand_loads_take_no_more_memory(void **state) {
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        load_run_and_fail();
+    size_t before = resident_bytes();
+    for (int i = 0; i < (IS_SANITIZED ? 10 : 1000); i++)
+        load_run_and_fail();
+    size_t after = resident_bytes();
+    // A session takes tens of kilobytes: one forgotten in a thousand loads would be seen many times over.
+    if (!IS_SANITIZED && after > before + (2u << 20))
+        fail_msg("%zu KiB before, %zu KiB after", before >> 10, after >> 10);
+    printf("resident: %zu KiB before, %zu KiB after\n", before >> 10, after >> 10);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_models_are_refused_with_reasons),
@@ -548,6 +598,7 @@ int main(void) {
         cmocka_unit_test(failing_runs_leave_the_session_whole),
         cmocka_unit_test(a_full_arena_is_an_error),
         cmocka_unit_test(many_threads_run_one_session),
+        cmocka_unit_test(a_thousand_loads_take_no_more_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

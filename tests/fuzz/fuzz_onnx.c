@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// ONNX files: the walk, the summary and single tensors. What the walk lets through must have a location it may follow or
+// a reason why not, and a summary must add up.
+#include "onnx/onnx.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int see_external(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err) {
+    (void)err;
+    const struct pcr_str *file = ctx;
+    PCR_ASSERT(external->location.ptr >= file->ptr &&
+               external->location.ptr + external->location.len <= file->ptr + file->len);
+    const char *fault = pcr_onnx_location_fault(external->location);
+    PCR_ASSERT(fault || (external->location.len > 0 && external->location.ptr[0] != '/'));
+    return 0;
+}
+
+static int see_value(void *ctx, const struct pcr_onnx_value *value, struct pacer_error *err) {
+    (void)ctx, (void)err;
+    PCR_ASSERT(value->name.ptr != NULL);
+    return 0;
+}
+
+static void summarize(struct pcr_str file, bool is_model) {
+    struct pcr_arena arena;
+    struct pcr_onnx_summary summary;
+    struct pacer_error err = {0};
+    pcr_arena_init(&arena, 64 << 20);
+    int code = pcr_onnx_summarize(file, &arena, &summary, &err);
+    PCR_ASSERT(is_model || code < 0);
+    PCR_ASSERT((code < 0) == (err.message[0] != '\0'));
+    size_t nodes = 0;
+    for (size_t i = 0; code == 0 && i < summary.n_operators; i++)
+        nodes += summary.operators[i].count;
+    PCR_ASSERT(code < 0 || nodes == summary.n_nodes);
+    pcr_arena_fini(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const struct pcr_onnx_visitor visitor = {see_external, see_value};
+    struct pcr_str file = {(const char *)data, size};
+    struct pacer_error err = {0};
+    int code = pcr_onnx_scan(file, &visitor, &file, &err);
+    PCR_ASSERT(code == 0 || (code == PACER_EMODEL && err.message[0]));
+    summarize(file, code == 0);
+    struct pcr_arena arena;
+    struct pacer_tensor tensor;
+    size_t count;
+    pcr_arena_init(&arena, 64 << 20);
+    if (pcr_onnx_tensor(file, &arena, &tensor, NULL) == 0)
+        PCR_ASSERT(pacer_shape_count(tensor.shape, tensor.rank, &count) == 0 && tensor.data);
+    pcr_arena_fini(&arena);
+    return 0;
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer_fixture.h"
+
+struct rig {
+    char *dir;
+    struct pcr_repository *repository;
+    struct pcr_engine *engine;
+    struct pcr_loop *loop;
+    size_t pending;
+};
+
+static int set_up(void **state) {
+    struct rig *rig = calloc(1, sizeof *rig);
+    void *dir = NULL;
+    char path[512];
+    if (!rig || make_temp_dir(&dir) < 0)
+        return -1;
+    rig->dir = dir;
+    snprintf(path, sizeof path, "%s/quick.onnx", rig->dir);
+    put_model(path, "plus1.onnx");
+    snprintf(path, sizeof path, "%s/slow.onnx", rig->dir);
+    put_model(path, "slow.onnx");
+    struct pcr_repository_options options = {rig->dir, NULL, 0, 1};
+    *state = rig;
+    return pcr_repository_open(&options, &rig->repository, NULL) ||
+           pcr_engine_create(1, 2, &rig->engine, NULL) || pcr_loop_create(&rig->loop, NULL);
+}
+
+static int tear_down(void **state) {
+    struct rig *rig = *state;
+    pcr_engine_destroy(rig->engine);
+    pcr_loop_destroy(rig->loop);
+    pcr_repository_close(rig->repository);
+    void *dir = rig->dir;
+    remove_temp_dir(&dir);
+    free(rig);
+    return 0;
+}
+
+static void on_done(struct pcr_infer_call *call) {
+    struct rig *rig = call->user;
+    assert_true(rig->pending > 0);
+    if (--rig->pending == 0)
+        pcr_loop_stop(rig->loop);
+}
+
+struct request {
+    struct pcr_infer_call call;
+    struct pcr_arena arena;
+    struct pacer_tensor input;
+    int64_t shape[2];
+    float *rows;
+};
+
+static void begin(struct rig *rig, struct request *q, const char *model, int64_t n_rows) {
+    *q = (struct request){.shape = {n_rows, 4}};
+    pcr_arena_init(&q->arena, 64 << 20);
+    q->rows = calloc((size_t)n_rows * 4 + 1, sizeof *q->rows);
+    q->input = (struct pacer_tensor){"X", PACER_FP32, 2, q->shape, q->rows};
+    q->call.model = pcr_repository_get(rig->repository, pcr_str(model), PCR_STR(""), NULL);
+    assert_non_null(q->call.model);
+    q->call.run = (struct pacer_run){&q->input, 1, NULL, 0};
+    q->call.arena = &q->arena;
+    q->call.loop = rig->loop;
+    q->call.done = on_done;
+    q->call.user = rig;
+    rig->pending++;
+}
+
+// A stop that came before the loop ran ends its next run at once, so this may take two.
+static void finish(struct rig *rig) {
+    while (rig->pending)
+        pcr_loop_run(rig->loop);
+}
+
+static void end(struct request *q) {
+    pcr_model_unref(q->call.model);
+    pcr_arena_fini(&q->arena);
+    free(q->rows);
+}
+
+static void cheap_runs_happen_at_once(void **state) {
+    struct rig *rig = *state;
+    struct request q;
+    struct pcr_model_stats stats;
+    begin(rig, &q, "quick", 1);
+    bool is_cheap = q.call.model->run_ns < 40000; // a sanitizer or a busy machine may make it dear
+    pcr_engine_submit(rig->engine, &q.call);
+    if (is_cheap)
+        assert_int_equal(rig->pending, 0);
+    finish(rig);
+    assert_int_equal(q.call.status, 0);
+    assert_int_equal(q.call.n_outputs, 1);
+    assert_true(*(const float *)q.call.outputs[0].data == 1);
+    assert_true(q.call.infer_ns > 0);
+    pcr_model_stats(q.call.model, &stats);
+    assert_int_equal(stats.success_count, 1);
+    assert_int_equal(stats.inference_count, 1);
+    assert_int_equal(stats.execution_count, 1);
+    assert_int_equal(stats.infer_count, 1);
+    assert_int_equal(stats.fail_count, 0);
+    assert_true(stats.infer_ns > 0 && stats.success_ns >= stats.infer_ns);
+    assert_true(stats.last_inference_ms > 1500000000000);
+    end(&q);
+}
+
+static void large_batches_of_a_cheap_model_leave_the_loop_free(void **state) {
+    struct rig *rig = *state;
+    struct request q;
+    struct pcr_model_stats stats;
+    begin(rig, &q, "quick", 100000);
+    pcr_engine_submit(rig->engine, &q.call);
+    assert_int_equal(rig->pending, 1);
+    finish(rig);
+    assert_int_equal(q.call.status, 0);
+    assert_int_equal(q.call.outputs[0].shape[0], 100000);
+    pcr_model_stats(q.call.model, &stats);
+    assert_int_equal(stats.inference_count, 100001); // with the one of the test before, if that ran first
+    assert_int_equal(stats.execution_count, 2);
+    end(&q);
+}
+
+static void dear_runs_happen_on_a_worker(void **state) {
+    struct rig *rig = *state;
+    struct request q;
+    begin(rig, &q, "slow", 1);
+    assert_true(q.call.model->run_ns > 50000);
+    q.rows[2] = 7;
+    pcr_engine_submit(rig->engine, &q.call);
+    assert_int_equal(rig->pending, 1); // not yet
+    finish(rig);
+    assert_int_equal(rig->pending, 0);
+    assert_int_equal(q.call.status, 0);
+    assert_true(((const float *)q.call.outputs[0].data)[2] == 7);
+    end(&q);
+}
+
+static void late_requests_are_not_computed(void **state) {
+    struct rig *rig = *state;
+    struct request first;
+    struct request late;
+    struct pcr_model_stats before;
+    struct pcr_model_stats after;
+    begin(rig, &first, "slow", 1);
+    begin(rig, &late, "slow", 1);
+    pcr_model_stats(late.call.model, &before);
+    late.call.deadline_ns = pcr_clock_mono_ns() + 1000; // over before the first is done
+    pcr_engine_submit(rig->engine, &first.call);
+    pcr_engine_submit(rig->engine, &late.call);
+    finish(rig);
+    assert_int_equal(first.call.status, 0);
+    assert_int_equal(late.call.status, PACER_ETIMEDOUT);
+    assert_int_equal(late.call.error.code, PACER_ETIMEDOUT);
+    assert_int_equal(late.call.n_outputs, 0);
+    assert_true(late.call.queue_ns > 0);
+    pcr_model_stats(late.call.model, &after);
+    assert_int_equal(after.fail_count - before.fail_count, 1);
+    assert_int_equal(after.execution_count - before.execution_count, 1);
+    end(&first);
+    end(&late);
+    begin(rig, &late, "quick", 1); // the same on the loop itself
+    late.call.deadline_ns = 1;
+    pcr_engine_submit(rig->engine, &late.call);
+    finish(rig);
+    assert_int_equal(late.call.status, PACER_ETIMEDOUT);
+    end(&late);
+}
+
+static void a_full_queue_refuses_at_once(void **state) {
+    struct rig *rig = *state;
+    struct request q[8];
+    size_t refused = 0;
+    for (size_t i = 0; i < 8; i++) {
+        begin(rig, &q[i], "slow", 1);
+        pcr_engine_submit(rig->engine, &q[i].call);
+    }
+    assert_true(rig->pending < 8);
+    finish(rig);
+    for (size_t i = 0; i < 8; i++) {
+        assert_true(q[i].call.status == 0 || q[i].call.status == PACER_EBUSY);
+        if (q[i].call.status == PACER_EBUSY) {
+            assert_non_null(strstr(q[i].call.error.message, "'slow' is busy"));
+            refused++;
+        }
+        end(&q[i]);
+    }
+    assert_true(refused >= 5 && refused < 8); // one runs, two wait
+}
+
+static void wrong_runs_come_back_with_the_error(void **state) {
+    struct rig *rig = *state;
+    struct request q;
+    begin(rig, &q, "quick", 1);
+    q.input.name = "Z";
+    pcr_engine_submit(rig->engine, &q.call);
+    finish(rig);
+    assert_int_equal(q.call.status, PACER_EINVAL);
+    assert_string_equal(q.call.error.message, "unexpected inference input 'Z' for model 'quick'");
+    end(&q);
+}
+
+int main(void) {
+    pcr_log_configure(&(struct pcr_log_options){.level = (enum pcr_log_level)99});
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cheap_runs_happen_at_once),
+        cmocka_unit_test(large_batches_of_a_cheap_model_leave_the_loop_free),
+        cmocka_unit_test(dear_runs_happen_on_a_worker),
+        cmocka_unit_test(late_requests_are_not_computed),
+        cmocka_unit_test(a_full_queue_refuses_at_once),
+        cmocka_unit_test(wrong_runs_come_back_with_the_error),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
