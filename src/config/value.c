@@ -353,11 +353,8 @@ static void set_text(struct pcr_config_ctx *ctx, const struct pcr_option *option
                      const char *where, const struct pcr_yaml_node *node, struct pcr_str text) {
     const char **field = field_of(base, option->offset);
     if (text.len == 0) {
-        if (option->default_text && option->type == PCR_OPTION_STRING)
-            *field = NULL; // the empty text switches it off
-        else
-            pcr_config_fault(ctx, node->line, node->column, "%s is empty; expected %s", where,
-                             option_expected(option));
+        pcr_config_fault(ctx, node->line, node->column, "%s is empty; expected %s", where,
+                         option_expected(option));
         return;
     }
     if (option->type == PCR_OPTION_ADDRESS && !address_ok(text)) {
