@@ -1,4 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+// pacer inspect: what an ONNX file declares and holds, as a table for people or as JSON for
+// programs.
+//
+// The file is only read, never run: it may be of an opset that no runtime here knows, name
+// operators that do not exist or be a hostile one, and still be looked at. Everything shown comes
+// from the onnx room's summary, which is bounded.
+//
+// Names and metadata are whatever somebody wrote into the file. In the table control characters
+// become '?', so that a model cannot steer the terminal; in JSON the writer escapes them, so
+// nothing is lost there.
+//
+// Loading a session instead would have given inputs and outputs in fewer lines, but neither
+// operators nor parameters, and nothing at all for a model that does not load, which is when people
+// reach for this command.
 #include "cli/cli.h"
 #include "onnx/onnx.h"
 #include "json/json.h"

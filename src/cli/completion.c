@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Completion scripts for bash, zsh and fish, from the rows of commands and options.
+//
+// Each shell has a form of its own, but the questions are the same three: which commands are there,
+// which options does this one take, and what may the value be (a word of a list, a file, a
+// directory, nothing known). The answers come from struct pcr_cli_option and struct
+// pcr_cli_command; a new option is completed without a line here.
+//
+// The scripts are static: they do not start pacer while a person types. The alternative, a hidden
+// command that is asked at each key press, would know model names too, but costs a process per key
+// and fails where pacer is not on the PATH.
 #include "cli/docs.h"
 
 // Appends text in single quotes, with `escape` characters preceded by a backslash.

@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // docs/configuration.md, docs/cli.md and the annotated sample file.
+//
+// Prose that belongs to no row (how values are written, what wins over what) stands here as text;
+// all else is read from the tables, defaults and bounds included, so a page cannot say something
+// else than the program does. A test holds the committed files against what this writes, and
+// another loads the sample file.
+//
+// In the sample every key is set to its default rather than commented out: it can be checked as it
+// stands, and a key that is renamed makes that check fail.
 #include "cli/docs.h"
 
 static const char made[] =

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/cli.h"
 
-#include <unistd.h>
+#include <errno.h>
+#include <fcntl.h>
 
 static int unknown_command(const char *word) {
     const char *names[32];
@@ -42,8 +43,18 @@ static int no_command(void) {
     return PCR_EXIT_USAGE;
 }
 
+// A closed descriptor 0, 1 or 2 would be taken by the next file or socket that is opened, and
+// messages would go there. What fills it cannot be used in its direction, so that a write to a
+// closed output still fails.
+static void fill_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null",
+                        fd == 0 ? O_WRONLY : O_RDONLY); // takes the lowest free one: fd
+}
+
 int main(int argc, char **argv) {
-    // A closed descriptor 0, 1 or 2 would be taken by the next file that is opened.
+    fill_descriptors();
     if (argc < 1)
         return PCR_EXIT_USAGE;
     if (argc < 2)

@@ -14,7 +14,7 @@ int pcr_cli_fail(enum pcr_exit code, const char *format, ...) {
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
-    return code;
+    return (int)code;
 }
 
 int pcr_cli_usage(const struct pcr_cli_command *command, const char *format, ...) {
