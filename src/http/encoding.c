@@ -112,7 +112,7 @@ static int inflate_step(struct pcr_http_request_priv *request, size_t body_bytes
     z_stream *z = request->inflate;
     size_t left = body_bytes_max - request->body.len;
     size_t room = left < INFLATE_STEP_BYTES ? left : INFLATE_STEP_BYTES;
-    char over; // a body of exactly the maximum still has to find its end
+    char over = 0; // a body of exactly the maximum still has to find its end
     char *to = room ? pcr_buf_reserve(&request->body, room) : &over;
     if (!to) {
         *message = "out of memory";
@@ -140,7 +140,7 @@ int pcr_http_inflate(struct pcr_http_request_priv *request, size_t body_bytes_ma
         return 503;
     }
     z_stream *z = request->inflate;
-    z->next_in = (Bytef *)(uintptr_t)bytes;
+    z->next_in = (const Bytef *)bytes;
     z->avail_in = (uInt)size; // a read buffer at most
     for (;;) {
         if (request->inflate_end) {
@@ -192,7 +192,7 @@ static z_stream *deflate_stream(struct pcr_http_server *server, enum pcr_http_co
 }
 
 static int deflate_part(z_stream *z, struct pcr_str part, int flush) {
-    z->next_in = (Bytef *)(uintptr_t)part.ptr;
+    z->next_in = (const Bytef *)part.ptr;
     z->avail_in = (uInt)part.len;
     return deflate(z, flush);
 }

@@ -7,6 +7,7 @@
 #include "http/server.h"
 
 #include <llhttp.h>
+#define ZLIB_CONST // zlib's input is const
 #include <zlib.h>
 
 #define PCR_HTTP_ENCODE_BYTES_MAX \

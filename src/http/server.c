@@ -194,10 +194,8 @@ void pcr_http_conn_closed(struct pcr_http_conn *conn) {
     conn->transport_gone = true;
     uncount_peer(conn);
     server->stats.connections_open--;
-    server->refs++;
+    pcr_http_server_check_drained(server); // a cut does not wait for what requests still hold
     pcr_http_conn_unref_memory(conn);
-    pcr_http_server_check_drained(server);
-    pcr_http_server_unref(server);
 }
 
 static int64_t stream_write(void *io, const struct pcr_str *parts, size_t n_parts) {
@@ -348,7 +346,7 @@ int pcr_http_server_create(struct pcr_loop *loop, const struct pcr_http_server_o
         pcr_list_init(&server->deadlines[i]);
     pcr_map_init(&server->peers);
     pcr_buf_init(&server->out, (size_t)1 << 30);
-    pcr_buf_init(&server->encoded, 2 * PCR_HTTP_ENCODE_BYTES_MAX);
+    pcr_buf_init(&server->encoded, (size_t)2 * PCR_HTTP_ENCODE_BYTES_MAX);
     server->sweep = pcr_timer_create(loop, on_sweep, server);
     server->drain_timer = pcr_timer_create(loop, on_drain_timer, server);
     if (!server->sweep || !server->drain_timer) {
@@ -385,13 +383,12 @@ static void close_listeners(struct pcr_http_server *server) {
 }
 
 static void close_conns(struct pcr_http_server *server, bool idle_only) {
-    server->refs++;
+    // Closing frees nothing before the transport has said its last, which it does later.
     PCR_LIST_FOR_EACH_SAFE(node, after, &server->conns) {
         struct pcr_http_conn *conn = PCR_LIST_ENTRY(node, struct pcr_http_conn, node);
         if (!idle_only || pcr_http_conn_idle(conn))
             pcr_http_conn_close(conn);
     }
-    pcr_http_server_unref(server);
 }
 
 // --- draining
@@ -441,11 +438,8 @@ void pcr_http_server_drain(struct pcr_http_server *server, uint64_t grace_ms,
 void pcr_http_server_unref(struct pcr_http_server *server) {
     if (--server->refs > 0)
         return;
-    while (!pcr_list_empty(&server->free_requests)) {
-        struct pcr_http_request_priv *request =
-            PCR_LIST_ENTRY(server->free_requests.next, struct pcr_http_request_priv, node);
-        pcr_list_remove(&request->node);
-        free_request(request);
+    PCR_LIST_FOR_EACH_SAFE(node, after, &server->free_requests) {
+        free_request(PCR_LIST_ENTRY(node, struct pcr_http_request_priv, node));
     }
     pcr_map_fini(&server->peers);
     pcr_buf_fini(&server->out);

@@ -120,7 +120,8 @@ int pcr_http_target_read(struct pcr_http_request_priv *request, struct pcr_str t
     size_t path_len = question ? (size_t)(question - target.ptr) : target.len;
     if (question)
         pub->query = (struct pcr_str){question + 1, target.len - path_len - 1};
-    char *path = (char *)(uintptr_t)target.ptr; // the request's own copy of the head
+    // In the request's own copy of the head, which may be written to.
+    char *path = request->head.data + (target.ptr - request->head.data);
     if (!percent_decode(path, &path_len)) {
         *message = "the path holds a broken percent-escape or an escaped NUL";
         return 400;

@@ -27,7 +27,7 @@ static int resolve(const char *text, const char *host, const char *port, struct 
                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0)
+    if (rc != 0 || !found)
         return pcr_err(err, PACER_EINVAL, "listen", "cannot find the host '%s' of address '%s': %s",
                        host, text, gai_strerror(rc));
     const struct addrinfo *chosen =

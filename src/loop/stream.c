@@ -180,7 +180,7 @@ int64_t pcr_stream_write(struct pcr_stream *stream, const struct pcr_str *parts,
             continue;
         if (parts[i].len > WRITE_QUEUE_BYTES_MAX)
             return PACER_ELIMIT;
-        bufs[n++] = uv_buf_init((char *)(uintptr_t)parts[i].ptr, (unsigned)parts[i].len);
+        bufs[n++] = uv_buf_init((char *)parts[i].ptr, (unsigned)parts[i].len);
         total += parts[i].len;
     }
     if (total == 0)

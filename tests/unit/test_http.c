@@ -281,7 +281,7 @@ static void expect_continue_is_answered(void **state) {
 static size_t pack(int window, const void *in, size_t n, void *out, size_t out_bytes) {
     z_stream z = {0};
     assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    z.next_in = (Bytef *)(uintptr_t)in;
+    z.next_in = (const Bytef *)in;
     z.avail_in = (uInt)n;
     z.next_out = out;
     z.avail_out = (uInt)out_bytes;
@@ -351,7 +351,7 @@ static void bombs_and_broken_streams_are_refused(void **state) {
 static size_t unpack(int window, const char *in, size_t n, char *out, size_t out_bytes) {
     z_stream z = {0};
     assert_int_equal(inflateInit2(&z, window), Z_OK);
-    z.next_in = (Bytef *)(uintptr_t)in;
+    z.next_in = (const Bytef *)in;
     z.avail_in = (uInt)n;
     z.next_out = (Bytef *)out;
     z.avail_out = (uInt)out_bytes;
