@@ -472,6 +472,16 @@ static int start(struct server *server, uint64_t began_ns) {
     return PCR_SERVER_OK;
 }
 
+// Without handlers a late signal would have its default effect and turn a clean end into a death by signal.
+static void hold_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void finish(struct server *server) {
     for (unsigned i = 1; i < server->n_loops; i++) {
         if (!server->loops[i].started)
@@ -482,6 +492,7 @@ static void finish(struct server *server) {
     }
     pcr_engine_destroy(server->engine);
     pcr_pool_destroy(server->pool);
+    hold_signals(); // every other thread of ours has ended
     for (size_t i = 0; i < PCR_COUNT_OF(server->signals); i++)
         if (server->signals[i])
             pcr_signal_destroy(server->signals[i]);

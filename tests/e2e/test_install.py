@@ -75,5 +75,5 @@ def test_a_c_program_embeds_the_library(installed, tmp_path):
     done = subprocess.run([program, model], env={**os.environ, "LD_LIBRARY_PATH": str(libdir)},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "calm 0.757" in done.stdout
+    assert "calm 0.758" in done.stdout
     assert "action" in done.stdout.splitlines()[-1]
