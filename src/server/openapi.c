@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // GET /openapi.json (OpenAPI 3.1) and GET /api/contracts, written from what is served.
 //
-// Paths and verbs come from the router's own table, parameters from the patterns' `{names}`, decisions from themselves: their
-// request schema, and their contract as the schema of the answer. What the code cannot tell of itself, the bodies
-// of the fixed routes, stands in `operations` and `schemas` below; a test asks the server for each and holds the answers
-// against them. A contract keeps its own world: where it has no $id it gets one here, because "#/$defs/x" inside it would
+// Paths and verbs come from the router's own table, parameters from the patterns' `{names}`,
+// decisions from themselves: their request schema, and their contract as the schema of the answer.
+// What the code cannot tell of itself, the bodies of the fixed routes, stands in `operations` and
+// `schemas` below; a test asks the server for each and holds the answers against them. A contract
+// keeps its own world: where it has no $id it gets one here, because "#/$defs/x" inside it would
 // otherwise point into the OpenAPI document.
 #include "server/v2.h"
 
@@ -167,13 +168,15 @@ static void write_content(struct pcr_json_writer *writer, const char *schema, bo
     pcr_json_object_end(writer);
     if (binary) {
         pcr_json_key(writer, "application/octet-stream");
-        pcr_json_raw(writer, PCR_STR("{\"schema\":{\"description\":\"JSON of Inference-Header-Content-Length bytes, then "
+        pcr_json_raw(writer, PCR_STR("{\"schema\":{\"description\":\"JSON of "
+                                     "Inference-Header-Content-Length bytes, then "
                                      "binary tensors\"}}"));
     }
     pcr_json_object_end(writer);
 }
 
-static void write_error(struct pcr_json_writer *writer, const char *status, const char *description) {
+static void write_error(struct pcr_json_writer *writer, const char *status,
+                        const char *description) {
     pcr_json_key(writer, status);
     pcr_json_object_begin(writer);
     member(writer, "description", description);
@@ -221,7 +224,8 @@ static void write_fixed(struct pcr_json_writer *writer, const struct pcr_route *
     pcr_json_object_end(writer);
 }
 
-// --- decisions ----------------------------------------------------------------------------------------------------
+// --- decisions
+// ----------------------------------------------------------------------------------------------------
 
 // The contract as a schema resource of its own.
 static void write_contract(struct pcr_json_writer *writer, const struct pcr_decision *decision) {
@@ -296,7 +300,8 @@ static void write_decision(struct pcr_json_writer *writer, const struct pcr_deci
     pcr_decision_answer_example(decision, writer);
     write_json_content_end(writer);
     pcr_json_object_end(writer);
-    write_error(writer, "400", "The request is not JSON, or members are missing, unknown or of the wrong type");
+    write_error(writer, "400",
+                "The request is not JSON, or members are missing, unknown or of the wrong type");
     write_error(writer, "413", "The request is larger than the server accepts");
     write_error(writer, "415", "The request is not application/json");
     write_error(writer, "422", "A number is beyond what can be computed with");
@@ -325,9 +330,10 @@ void pcr_openapi_write(const struct pcr_generation *generation, const char *serv
     pcr_json_object_begin(writer);
     member(writer, "title", server_name);
     member(writer, "version", pacer_version());
-    member(writer, "description",
-           "Decisions, and the models behind them by the Open Inference Protocol v2. HEAD is answered "
-           "wherever GET is, OPTIONS everywhere.");
+    member(
+        writer, "description",
+        "Decisions, and the models behind them by the Open Inference Protocol v2. HEAD is answered "
+        "wherever GET is, OPTIONS everywhere.");
     pcr_json_object_end(writer);
     pcr_json_key(writer, "paths");
     pcr_json_object_begin(writer);

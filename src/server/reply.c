@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers that every route gives the same way: JSON bodies, errors, and the status of an error code.
+// Answers that every route gives the same way: JSON bodies, errors, and the status of an error
+// code.
 #include "server/app.h"
 
 #define ERROR_BYTES_MAX 8192
@@ -44,7 +45,8 @@ static void reply_message(struct pcr_http_request *request, int status, struct p
     };
     // Escapes make a byte six at most; the writer never needs more than this.
     size_t cap = message.len * 6 + sizeof "{\"error\":\"\"}";
-    struct pcr_buf buf = {.data = pcr_arena_alloc(&request->arena, cap), .cap = cap, .max_bytes = cap - 1};
+    struct pcr_buf buf = {
+        .data = pcr_arena_alloc(&request->arena, cap), .cap = cap, .max_bytes = cap - 1};
     if (buf.data) {
         struct pcr_json_writer writer;
         pcr_json_writer_init(&writer, &buf);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The router: a tree of path segments, compiled once, walked without allocating.
 //
-// A node stands for the path so far. Its fixed children are one sorted array, found by binary search (length
-// first, then bytes, so that most comparisons never touch the text); at most one child is a parameter. A lookup goes down
-// the fixed child first and comes back to the parameter if that leads nowhere, so that a model may be called
-// "stats" although /v2/models/stats is a page of its own. The way back costs at most one visit per node, for patterns of
-// at most PCR_ROUTE_SEGMENTS_MAX segments.
+// A node stands for the path so far. Its fixed children are one sorted array, found by binary
+// search (length first, then bytes, so that most comparisons never touch the text); at most one
+// child is a parameter. A lookup goes down the fixed child first and comes back to the parameter if
+// that leads nowhere, so that a model may be called "stats" although /v2/models/stats is a page of
+// its own. The way back costs at most one visit per node, for patterns of at most
+// PCR_ROUTE_SEGMENTS_MAX segments.
 //
-// Rejected: a table of regular expressions, tried in turn (slow, and the order decides silently), and a hash of
-// the whole path (parameters do not fit). Verbs are an array in the node: finding the path and not the verb is then 405
-// with a ready Allow value, never a second search.
+// Rejected: a table of regular expressions, tried in turn (slow, and the order decides silently),
+// and a hash of the whole path (parameters do not fit). Verbs are an array in the node: finding the
+// path and not the verb is then 405 with a ready Allow value, never a second search.
 #include "server/router.h"
 
 #include "server/app.h"
@@ -35,7 +36,7 @@ struct pcr_router {
 };
 
 static const char *const method_names[METHODS] = {
-    [PCR_HTTP_GET] = "GET",         [PCR_HTTP_HEAD] = "HEAD",   [PCR_HTTP_POST] = "POST",
+    [PCR_HTTP_GET] = "GET",         [PCR_HTTP_HEAD] = "HEAD",     [PCR_HTTP_POST] = "POST",
     [PCR_HTTP_PUT] = "PUT",         [PCR_HTTP_DELETE] = "DELETE", [PCR_HTTP_PATCH] = "PATCH",
     [PCR_HTTP_OPTIONS] = "OPTIONS",
 };
@@ -46,7 +47,8 @@ static int compare(struct pcr_str a, struct pcr_str b) {
     return memcmp(a.ptr, b.ptr, a.len);
 }
 
-// --- compiling ------------------------------------------------------------------------------------------------
+// --- compiling
+// ------------------------------------------------------------------------------------------------
 
 static int refuse(struct pacer_error *err, const struct pcr_route *route, const char *why) {
     return pcr_err(err, PACER_EINVAL, "router", "route \"%s\": %s", route->pattern, why);
@@ -57,7 +59,8 @@ static bool is_parameter(struct pcr_str segment) {
 }
 
 // A place in the sorted children for a new segment.
-static struct node *insert_child(struct pcr_arena *arena, struct node *node, struct pcr_str segment) {
+static struct node *insert_child(struct pcr_arena *arena, struct node *node,
+                                 struct pcr_str segment) {
     size_t at = 0;
     while (at < node->n_children && compare(node->children[at].segment, segment) < 0)
         at++;
@@ -82,16 +85,19 @@ static struct node *step(struct pcr_arena *arena, struct node *node, struct pcr_
     return node->parameter;
 }
 
-static int check_segment(const struct pcr_route *route, struct pcr_str segment, struct pacer_error *err) {
+static int check_segment(const struct pcr_route *route, struct pcr_str segment,
+                         struct pacer_error *err) {
     if (segment.len == 0)
-        return refuse(err, route, "has an empty segment; write one '/' between names and none at the end");
+        return refuse(err, route,
+                      "has an empty segment; write one '/' between names and none at the end");
     bool braces = memchr(segment.ptr, '{', segment.len) || memchr(segment.ptr, '}', segment.len);
     if (braces && !is_parameter(segment))
         return refuse(err, route, "a parameter is a whole segment, as in /models/{name}");
     return 0;
 }
 
-static int add_route(struct pcr_router *router, const struct pcr_route *route, struct pacer_error *err) {
+static int add_route(struct pcr_router *router, const struct pcr_route *route,
+                     struct pacer_error *err) {
     if (!route->pattern || route->pattern[0] != '/')
         return pcr_err(err, PACER_EINVAL, "router", "route \"%s\": a path starts with '/'",
                        route->pattern ? route->pattern : "");
@@ -154,7 +160,11 @@ int pcr_router_create(const struct pcr_route *routes, size_t n_routes, struct pc
     pcr_arena_init(&router->arena, (size_t)1 << 30);
     router->n_routes = n_routes;
     router->routes = pcr_arena_array(&router->arena, n_routes ? n_routes : 1, sizeof *routes);
-    int rc = router->routes ? 0 : pcr_err(err, PACER_ENOMEM, "router", "out of memory");
+    if (!router->routes) {
+        pcr_router_destroy(router);
+        return pcr_err(err, PACER_ENOMEM, "router", "out of memory for %zu routes", n_routes);
+    }
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < n_routes; i++) {
         router->routes[i] = routes[i];
         rc = add_route(router, &router->routes[i], err);
@@ -181,7 +191,8 @@ const struct pcr_route *pcr_router_routes(const struct pcr_router *router, size_
     return router->routes;
 }
 
-// --- finding --------------------------------------------------------------------------------------------------
+// --- finding
+// --------------------------------------------------------------------------------------------------
 
 static const struct node *child_of(const struct node *node, struct pcr_str segment) {
     size_t low = 0, high = node->n_children;
@@ -198,7 +209,8 @@ static const struct node *child_of(const struct node *node, struct pcr_str segme
     return NULL;
 }
 
-// `rest` is what follows the slash that ended `node`'s own segment. Recursion is as deep as the tree.
+// `rest` is what follows the slash that ended `node`'s own segment. Recursion is as deep as the
+// tree.
 static const struct node *walk(const struct node *node, struct pcr_str rest,
                                struct pcr_route_match *match) {
     const char *slash = rest.len ? memchr(rest.ptr, '/', rest.len) : NULL;

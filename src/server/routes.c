@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every path the server knows: the v2 protocol, the documents, and one POST per decision of the configuration.
+// Every path the server knows: the v2 protocol, the documents, and one POST per decision of the
+// configuration.
 //
-// The table below is the only list of fixed routes. The router is compiled from it and the OpenAPI document is written
-// from it, so that the document cannot promise a route that is not there. Decisions are added per
-// configuration; the router refuses one whose path is taken. The two documents are rendered once per configuration:
-// what they say cannot change while it serves.
+// The table below is the only list of fixed routes. The router is compiled from it and the OpenAPI
+// document is written from it, so that the document cannot promise a route that is not there.
+// Decisions are added per configuration; the router refuses one whose path is taken. The two
+// documents are rendered once per configuration: what they say cannot change while it serves.
 #include "server/v2.h"
 
 #include <stdlib.h>
@@ -16,7 +17,8 @@ static void let_go(void *generation) {
 }
 
 // A document lives as long as its generation, which a reload may end before a slow client has it.
-static void serve_document(struct pcr_app *app, struct pcr_http_request *request, struct pcr_str document) {
+static void serve_document(struct pcr_app *app, struct pcr_http_request *request,
+                           struct pcr_str document) {
     if (!pcr_arena_on_reset(&request->arena, let_go, app->generation)) {
         pcr_reply_error(request, 503, "out of memory");
         return;
@@ -41,31 +43,42 @@ static void serve_contracts(struct pcr_app *app, struct pcr_http_request *reques
 #define VERSION MODEL "/versions/{version}"
 
 static const struct pcr_route fixed_routes[] = {
-    {PCR_HTTP_GET, "/v2", pcr_v2_server, NULL, "Name, version and extensions of the server", "serverMetadata"},
+    {PCR_HTTP_GET, "/v2", pcr_v2_server, NULL, "Name, version and extensions of the server",
+     "serverMetadata"},
     {PCR_HTTP_GET, "/v2/health/live", pcr_v2_live, NULL, "Whether the process runs", "serverLive"},
-    {PCR_HTTP_GET, "/v2/health/ready", pcr_v2_ready, NULL, "Whether every model can be asked", "serverReady"},
+    {PCR_HTTP_GET, "/v2/health/ready", pcr_v2_ready, NULL, "Whether every model can be asked",
+     "serverReady"},
     {PCR_HTTP_GET, MODEL, pcr_v2_model, NULL, "Inputs and outputs of a model", "modelMetadata"},
-    {PCR_HTTP_GET, MODEL "/ready", pcr_v2_model_ready, NULL, "Whether a model can be asked", "modelReady"},
-    {PCR_HTTP_GET, MODEL "/config", pcr_v2_model_config, NULL, "Configuration of a model", "modelConfig"},
-    {PCR_HTTP_GET, MODEL "/stats", pcr_v2_stats, NULL, "Statistics of a model's versions", "modelStats"},
+    {PCR_HTTP_GET, MODEL "/ready", pcr_v2_model_ready, NULL, "Whether a model can be asked",
+     "modelReady"},
+    {PCR_HTTP_GET, MODEL "/config", pcr_v2_model_config, NULL, "Configuration of a model",
+     "modelConfig"},
+    {PCR_HTTP_GET, MODEL "/stats", pcr_v2_stats, NULL, "Statistics of a model's versions",
+     "modelStats"},
     {PCR_HTTP_POST, MODEL "/infer", pcr_v2_infer, NULL, "Run a model", "modelInfer"},
-    {PCR_HTTP_GET, VERSION, pcr_v2_model, NULL, "Inputs and outputs of a version", "versionMetadata"},
-    {PCR_HTTP_GET, VERSION "/ready", pcr_v2_model_ready, NULL, "Whether a version can be asked", "versionReady"},
-    {PCR_HTTP_GET, VERSION "/config", pcr_v2_model_config, NULL, "Configuration of a version", "versionConfig"},
+    {PCR_HTTP_GET, VERSION, pcr_v2_model, NULL, "Inputs and outputs of a version",
+     "versionMetadata"},
+    {PCR_HTTP_GET, VERSION "/ready", pcr_v2_model_ready, NULL, "Whether a version can be asked",
+     "versionReady"},
+    {PCR_HTTP_GET, VERSION "/config", pcr_v2_model_config, NULL, "Configuration of a version",
+     "versionConfig"},
     {PCR_HTTP_GET, VERSION "/stats", pcr_v2_stats, NULL, "Statistics of a version", "versionStats"},
-    {PCR_HTTP_POST, VERSION "/infer", pcr_v2_infer, NULL, "Run a version of a model", "versionInfer"},
+    {PCR_HTTP_POST, VERSION "/infer", pcr_v2_infer, NULL, "Run a version of a model",
+     "versionInfer"},
     {PCR_HTTP_GET, "/v2/models/stats", pcr_v2_stats, NULL, "Statistics of all models", "allStats"},
-    {PCR_HTTP_POST, "/v2/repository/index", pcr_v2_index, NULL, "The models of the repository and their states",
-     "repositoryIndex"},
-    {PCR_HTTP_POST, "/v2/repository/models/{model}/load", pcr_v2_load, NULL, "Load a model, or load it again",
-     "modelLoad"},
-    {PCR_HTTP_POST, "/v2/repository/models/{model}/unload", pcr_v2_unload, NULL, "Unload a model", "modelUnload"},
+    {PCR_HTTP_POST, "/v2/repository/index", pcr_v2_index, NULL,
+     "The models of the repository and their states", "repositoryIndex"},
+    {PCR_HTTP_POST, "/v2/repository/models/{model}/load", pcr_v2_load, NULL,
+     "Load a model, or load it again", "modelLoad"},
+    {PCR_HTTP_POST, "/v2/repository/models/{model}/unload", pcr_v2_unload, NULL, "Unload a model",
+     "modelUnload"},
     {PCR_HTTP_GET, "/openapi.json", serve_openapi, NULL, "This document", "openapi"},
     {PCR_HTTP_GET, "/api/contracts", serve_contracts, NULL,
      "The contracts of all decisions, each with an example", "contracts"},
 };
 
-// --- decisions ----------------------------------------------------------------------------------------------------
+// --- decisions
+// ----------------------------------------------------------------------------------------------------
 
 struct decision_call { // in the request's arena
     struct pcr_decide_call call;
@@ -88,7 +101,8 @@ static void decided(struct pcr_decide_call *call) {
     pcr_generation_unref(generation);
 }
 
-// "application/json", "application/problem+json; charset=utf-8"; a body without a type is taken for JSON.
+// "application/json", "application/problem+json; charset=utf-8"; a body without a type is taken for
+// JSON.
 static bool is_json_type(struct pcr_str type) {
     struct pcr_str essence;
     if (!type.ptr || !pcr_str_split(&type, ';', &essence))
@@ -101,7 +115,8 @@ static bool is_json_type(struct pcr_str type) {
     return pcr_str_eq_nocase(tail, PCR_STR("+json"));
 }
 
-static void decide(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+static void decide(struct pcr_app *app, struct pcr_http_request *request,
+                   const struct pcr_route_match *match) {
     struct pcr_str type = pcr_http_header(request, "Content-Type");
     if (!is_json_type(type)) {
         pcr_reply_error(request, 415, "Content-Type is '%.*s', expected application/json",
@@ -130,13 +145,15 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request, const 
     pcr_decide(&self->call);
 }
 
-// --- generations ----------------------------------------------------------------------------------------------------
+// --- generations
+// ----------------------------------------------------------------------------------------------------
 
 void pcr_generation_ref(struct pcr_generation *generation) {
     atomic_fetch_add_explicit(&generation->refs, 1, memory_order_relaxed);
 }
 
-// The release keeps every use by this thread before the decrement; the acquire lets the last one see them all.
+// The release keeps every use by this thread before the decrement; the acquire lets the last one
+// see them all.
 void pcr_generation_unref(struct pcr_generation *generation) {
     if (!generation || atomic_fetch_sub_explicit(&generation->refs, 1, memory_order_acq_rel) != 1)
         return;
@@ -149,7 +166,8 @@ void pcr_generation_unref(struct pcr_generation *generation) {
     free(generation);
 }
 
-static int render(struct pcr_generation *generation, const char *server_name, bool openapi, struct pcr_str *out) {
+static int render(struct pcr_generation *generation, const char *server_name, bool openapi,
+                  struct pcr_str *out) {
     struct pcr_buf buf;
     struct pcr_json_writer writer;
     pcr_buf_init(&buf, DOCUMENT_BYTES_MAX);

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensor data of the Open Inference Protocol: JSON arrays and little-endian bytes, to and from arrays of the element type.
+// Tensor data of the Open Inference Protocol: JSON arrays and little-endian bytes, to and from
+// arrays of the element type.
 //
-// yyjson keeps the members of an array side by side, and a scalar takes exactly one value. So the innermost arrays,
-// where all the numbers are, are read by one tight loop per element type that stops at the first value that does not
-// fit; only the loop's end decides whether that was the end or a fault, and only a fault looks at what the value was.
-// Nested arrays need not follow the shape (clients send flat, nested and half-nested data) but must not be ragged:
-// a ragged array is never what its sender meant.
+// yyjson keeps the members of an array side by side, and a scalar takes exactly one value. So the
+// innermost arrays, where all the numbers are, are read by one tight loop per element type that
+// stops at the first value that does not fit; only the loop's end decides whether that was the end
+// or a fault, and only a fault looks at what the value was. Nested arrays need not follow the shape
+// (clients send flat, nested and half-nested data) but must not be ragged: a ragged array is never
+// what its sender meant.
 //
-// The invariant: memory is taken for as many elements as the input can hold at most, never for what a shape claims.
-// Rejected: reading through doubles (64-bit integers would lose bits) and rounding floats for integer types (a client
-// that sends 1.5 for an INT32 has a bug, and silence would hide it).
+// The invariant: memory is taken for as many elements as the input can hold at most, never for what
+// a shape claims. Rejected: reading through doubles (64-bit integers would lose bits) and rounding
+// floats for integer types (a client that sends 1.5 for an INT32 has a bug, and silence would hide
+// it).
 #include "server/v2_data.h"
 
 #include <math.h>
@@ -19,29 +22,31 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "binary tensors are li
 const char *pcr_v2_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes) {
     size_t len = (size_t)snprintf(out, out_bytes, "[");
     for (size_t i = 0; i < rank && len + 32 < out_bytes; i++)
-        len += (size_t)snprintf(out + len, out_bytes - len, "%s%lld", i ? "," : "", (long long)shape[i]);
+        len += (size_t)snprintf(out + len, out_bytes - len, "%s%lld", i ? "," : "",
+                                (long long)shape[i]);
     snprintf(out + len, out_bytes - len, "]");
     return out;
 }
 
-// --- reading JSON -------------------------------------------------------------------------------------------
-// Each reads up to n scalars and returns how many fitted the type. yyjson keeps only negative integers (and -0) as
-// signed ones.
+// --- reading JSON
+// ------------------------------------------------------------------------------------------- Each
+// reads up to n scalars and returns how many fitted the type. yyjson keeps only negative integers
+// (and -0) as signed ones.
 
-#define READ_SIGNED(suffix, type, low, high)                                                       \
-    static size_t read_##suffix(yyjson_val *value, size_t n, void *data) {                         \
-        type *out = data;                                                                          \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            if (unsafe_yyjson_is_uint(value + i)) {                                                \
-                if (unsafe_yyjson_get_uint(value + i) > (uint64_t)(high))                          \
-                    return i;                                                                      \
-            } else if (!unsafe_yyjson_is_sint(value + i) ||                                        \
-                       unsafe_yyjson_get_sint(value + i) < (int64_t)(low)) {                       \
-                return i;                                                                          \
-            }                                                                                      \
-            out[i] = (type)unsafe_yyjson_get_sint(value + i);                                      \
-        }                                                                                          \
-        return n;                                                                                  \
+#define READ_SIGNED(suffix, type, low, high)                                 \
+    static size_t read_##suffix(yyjson_val *value, size_t n, void *data) {   \
+        type *out = data;                                                    \
+        for (size_t i = 0; i < n; i++) {                                     \
+            if (unsafe_yyjson_is_uint(value + i)) {                          \
+                if (unsafe_yyjson_get_uint(value + i) > (uint64_t)(high))    \
+                    return i;                                                \
+            } else if (!unsafe_yyjson_is_sint(value + i) ||                  \
+                       unsafe_yyjson_get_sint(value + i) < (int64_t)(low)) { \
+                return i;                                                    \
+            }                                                                \
+            out[i] = (type)unsafe_yyjson_get_sint(value + i);                \
+        }                                                                    \
+        return n;                                                            \
     }
 #define READ_UNSIGNED(suffix, type, high)                                                          \
     static size_t read_##suffix(yyjson_val *value, size_t n, void *data) {                         \
@@ -55,23 +60,23 @@ const char *pcr_v2_shape_text(const int64_t *shape, size_t rank, char *out, size
         }                                                                                          \
         return n;                                                                                  \
     }
-#define READ_FLOAT(suffix, type)                                                                   \
-    static size_t read_##suffix(yyjson_val *value, size_t n, void *data) {                         \
-        type *out = data;                                                                          \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            if (PCR_LIKELY(unsafe_yyjson_is_real(value + i))) {                                    \
-                out[i] = (type)unsafe_yyjson_get_real(value + i);                                  \
-                if (PCR_UNLIKELY(!isfinite(out[i])))                                               \
-                    return i;                                                                      \
-            } else if (unsafe_yyjson_is_uint(value + i)) {                                         \
-                out[i] = (type)unsafe_yyjson_get_uint(value + i);                                  \
-            } else if (unsafe_yyjson_is_sint(value + i)) {                                         \
-                out[i] = (type)unsafe_yyjson_get_sint(value + i);                                  \
-            } else {                                                                               \
-                return i;                                                                          \
-            }                                                                                      \
-        }                                                                                          \
-        return n;                                                                                  \
+#define READ_FLOAT(suffix, type)                                           \
+    static size_t read_##suffix(yyjson_val *value, size_t n, void *data) { \
+        type *out = data;                                                  \
+        for (size_t i = 0; i < n; i++) {                                   \
+            if (PCR_LIKELY(unsafe_yyjson_is_real(value + i))) {            \
+                out[i] = (type)unsafe_yyjson_get_real(value + i);          \
+                if (PCR_UNLIKELY(!isfinite(out[i])))                       \
+                    return i;                                              \
+            } else if (unsafe_yyjson_is_uint(value + i)) {                 \
+                out[i] = (type)unsafe_yyjson_get_uint(value + i);          \
+            } else if (unsafe_yyjson_is_sint(value + i)) {                 \
+                out[i] = (type)unsafe_yyjson_get_sint(value + i);          \
+            } else {                                                       \
+                return i;                                                  \
+            }                                                              \
+        }                                                                  \
+        return n;                                                          \
     }
 
 READ_SIGNED(int8, int8_t, INT8_MIN, INT8_MAX)
@@ -121,7 +126,8 @@ static const struct reader readers[] = {
     [PACER_INT8] = {read_int8, 1, "a whole number from -128 to 127"},
     [PACER_INT16] = {read_int16, 2, "a whole number from -32768 to 32767"},
     [PACER_INT32] = {read_int32, 4, "a whole number from -2147483648 to 2147483647"},
-    [PACER_INT64] = {read_int64, 8, "a whole number from -9223372036854775808 to 9223372036854775807"},
+    [PACER_INT64] = {read_int64, 8,
+                     "a whole number from -9223372036854775808 to 9223372036854775807"},
     [PACER_FP32] = {read_fp32, 4, "a number within the range of FP32"},
     [PACER_FP64] = {read_fp64, 8, "a number within the range of FP64"},
     [PACER_BYTES] = {read_bytes, sizeof(struct pacer_bytes), "a string"},
@@ -143,9 +149,10 @@ struct fill {
 
 static int bad_element(struct fill *fill, size_t index, yyjson_val *value) {
     char what[96];
-    return pcr_err(fill->err, PACER_EINVAL, "v2", WHERE ": element %zu of its data is %s, expected %s (%s)",
-                   SLOT_ARGS(fill->slot), index, pcr_json_describe(value, what, sizeof what),
-                   fill->reader->expected, pacer_dtype_name(fill->slot->dtype));
+    return pcr_err(fill->err, PACER_EINVAL, "v2",
+                   WHERE ": element %zu of its data is %s, expected %s (%s)", SLOT_ARGS(fill->slot),
+                   index, pcr_json_describe(value, what, sizeof what), fill->reader->expected,
+                   pacer_dtype_name(fill->slot->dtype));
 }
 
 static int wrong_count(const struct pcr_v2_slot *slot, const char *holds, struct pacer_error *err) {
@@ -227,8 +234,8 @@ int pcr_v2_data_from_json(struct pcr_arena *arena, const struct pcr_v2_slot *slo
     fill.err = err;
     fill.data = pcr_arena_array(arena, slot->count ? slot->count : 1, reader->element_bytes);
     if (!fill.data)
-        return pcr_err(err, PACER_ENOMEM, "v2", WHERE ": no memory for %zu elements", SLOT_ARGS(slot),
-                       slot->count);
+        return pcr_err(err, PACER_ENOMEM, "v2", WHERE ": no memory for %zu elements",
+                       SLOT_ARGS(slot), slot->count);
     int rc = fill_array(&fill, data, 0);
     if (rc < 0)
         return rc;
@@ -241,14 +248,16 @@ int pcr_v2_data_from_json(struct pcr_arena *arena, const struct pcr_v2_slot *slo
     return 0;
 }
 
-// --- reading bytes ------------------------------------------------------------------------------------------
+// --- reading bytes
+// ------------------------------------------------------------------------------------------
 
 static int wrong_size(const struct pcr_v2_slot *slot, size_t bytes, size_t expected,
                       struct pacer_error *err) {
     char shape[256];
     return pcr_err(err, PACER_EINVAL, "v2",
-                   WHERE ": got %zu bytes of binary data, but shape %s of %s takes %zu", SLOT_ARGS(slot),
-                   bytes, pcr_v2_shape_text(slot->shape, slot->rank, shape, sizeof shape),
+                   WHERE ": got %zu bytes of binary data, but shape %s of %s takes %zu",
+                   SLOT_ARGS(slot), bytes,
+                   pcr_v2_shape_text(slot->shape, slot->rank, shape, sizeof shape),
                    pacer_dtype_name(slot->dtype), expected);
 }
 
@@ -256,30 +265,33 @@ static int strings_from_binary(struct pcr_arena *arena, const struct pcr_v2_slot
                                struct pcr_str bytes, const void **out, struct pacer_error *err) {
     if (slot->count > bytes.len / 4)
         return pcr_err(err, PACER_EINVAL, "v2",
-                       WHERE ": %zu bytes of binary data are too few for %zu strings, each a 4-byte "
-                             "length and its bytes",
+                       WHERE
+                       ": %zu bytes of binary data are too few for %zu strings, each a 4-byte "
+                       "length and its bytes",
                        SLOT_ARGS(slot), bytes.len, slot->count);
     struct pacer_bytes *strings = pcr_arena_array(arena, slot->count + 1, sizeof *strings);
     if (!strings)
-        return pcr_err(err, PACER_ENOMEM, "v2", WHERE ": no memory for %zu strings", SLOT_ARGS(slot),
-                       slot->count);
+        return pcr_err(err, PACER_ENOMEM, "v2", WHERE ": no memory for %zu strings",
+                       SLOT_ARGS(slot), slot->count);
     size_t at = 0;
     for (size_t i = 0; i < slot->count; i++) {
         uint32_t len;
         if (bytes.len - at < sizeof len)
-            return pcr_err(err, PACER_EINVAL, "v2", WHERE ": binary data ends before the length of string %zu",
+            return pcr_err(err, PACER_EINVAL, "v2",
+                           WHERE ": binary data ends before the length of string %zu",
                            SLOT_ARGS(slot), i);
         memcpy(&len, bytes.ptr + at, sizeof len);
         at += sizeof len;
         if (bytes.len - at < len)
             return pcr_err(err, PACER_EINVAL, "v2",
-                           WHERE ": string %zu is said to have %u bytes, but only %zu follow", SLOT_ARGS(slot),
-                           i, len, bytes.len - at);
+                           WHERE ": string %zu is said to have %u bytes, but only %zu follow",
+                           SLOT_ARGS(slot), i, len, bytes.len - at);
         strings[i] = (struct pacer_bytes){bytes.ptr + at, len};
         at += len;
     }
     if (at != bytes.len)
-        return pcr_err(err, PACER_EINVAL, "v2", WHERE ": %zu bytes of binary data are left after %zu strings",
+        return pcr_err(err, PACER_EINVAL, "v2",
+                       WHERE ": %zu bytes of binary data are left after %zu strings",
                        SLOT_ARGS(slot), bytes.len - at, slot->count);
     *out = strings;
     return 0;
@@ -298,7 +310,8 @@ int pcr_v2_data_from_binary(struct pcr_arena *arena, const struct pcr_v2_slot *s
     if (slot->dtype == PACER_BOOL) {
         for (size_t i = 0; i < bytes.len; i++)
             if ((unsigned char)bytes.ptr[i] > 1)
-                return pcr_err(err, PACER_EINVAL, "v2", WHERE ": byte %zu of its BOOL data is %d, expected 0 or 1",
+                return pcr_err(err, PACER_EINVAL, "v2",
+                               WHERE ": byte %zu of its BOOL data is %d, expected 0 or 1",
                                SLOT_ARGS(slot), i, (unsigned char)bytes.ptr[i]);
     }
     if (bytes.len && (uintptr_t)bytes.ptr % element_bytes == 0) {
@@ -307,25 +320,27 @@ int pcr_v2_data_from_binary(struct pcr_arena *arena, const struct pcr_v2_slot *s
     }
     char *copy = pcr_arena_alloc(arena, bytes.len ? bytes.len : 1);
     if (!copy)
-        return pcr_err(err, PACER_ENOMEM, "v2", WHERE ": no memory for %zu bytes", SLOT_ARGS(slot), bytes.len);
+        return pcr_err(err, PACER_ENOMEM, "v2", WHERE ": no memory for %zu bytes", SLOT_ARGS(slot),
+                       bytes.len);
     if (bytes.len)
         memcpy(copy, bytes.ptr, bytes.len);
     *out = copy;
     return 0;
 }
 
-// --- writing ------------------------------------------------------------------------------------------------
+// --- writing
+// ------------------------------------------------------------------------------------------------
 
-#define WRITE(type, call)                                                                          \
-    for (size_t i = 0; i < count; i++)                                                             \
-        call(writer, ((const type *)data)[i]);                                                     \
+#define WRITE(type, call)                      \
+    for (size_t i = 0; i < count; i++)         \
+        call(writer, ((const type *)data)[i]); \
     break
-#define WRITE_FLOAT(type, call)                                                                    \
-    for (size_t i = 0; i < count; i++) {                                                           \
-        type value = ((const type *)data)[i];                                                      \
-        call(writer, value);                                                                       \
-        *non_finite |= !isfinite(value);                                                           \
-    }                                                                                              \
+#define WRITE_FLOAT(type, call)               \
+    for (size_t i = 0; i < count; i++) {      \
+        type value = ((const type *)data)[i]; \
+        call(writer, value);                  \
+        *non_finite |= !isfinite(value);      \
+    }                                         \
     break
 
 void pcr_v2_data_to_json(struct pcr_json_writer *writer, const struct pacer_tensor *tensor,
@@ -390,12 +405,14 @@ static size_t text_bytes_max(enum pacer_dtype dtype) {
 size_t pcr_v2_data_json_bytes_max(const struct pacer_tensor *tensor, size_t count) {
     size_t total = 2, each = text_bytes_max(tensor->dtype);
     if (tensor->dtype != PACER_BYTES)
-        return __builtin_mul_overflow(count, each, &each) || __builtin_add_overflow(total, each, &total)
+        return __builtin_mul_overflow(count, each, &each) ||
+                       __builtin_add_overflow(total, each, &total)
                    ? SIZE_MAX
                    : total;
     const struct pacer_bytes *strings = tensor->data;
     for (size_t i = 0; i < count; i++)
-        if (__builtin_mul_overflow(strings[i].size, (size_t)6, &each) || // an escape takes six at most
+        if (__builtin_mul_overflow(strings[i].size, (size_t)6,
+                                   &each) || // an escape takes six at most
             __builtin_add_overflow(total, each + 3, &total))
             return SIZE_MAX;
     return total;
@@ -404,7 +421,8 @@ size_t pcr_v2_data_json_bytes_max(const struct pacer_tensor *tensor, size_t coun
 size_t pcr_v2_data_binary_bytes(const struct pacer_tensor *tensor, size_t count) {
     size_t total = 0;
     if (tensor->dtype != PACER_BYTES)
-        return __builtin_mul_overflow(count, pacer_dtype_size(tensor->dtype), &total) ? SIZE_MAX : total;
+        return __builtin_mul_overflow(count, pacer_dtype_size(tensor->dtype), &total) ? SIZE_MAX
+                                                                                      : total;
     const struct pacer_bytes *strings = tensor->data;
     for (size_t i = 0; i < count; i++)
         if (strings[i].size > UINT32_MAX ||

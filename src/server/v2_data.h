@@ -15,8 +15,9 @@ struct pcr_v2_slot {
     size_t count; // elements of the shape
 };
 
-// Reads a JSON array, nested or flat, straight into an array of the element type. `text_bytes` is the length of the
-// JSON it came from: a shape that promises more elements than that is refused before memory is taken.
+// Reads a JSON array, nested or flat, straight into an array of the element type. `text_bytes` is
+// the length of the JSON it came from: a shape that promises more elements than that is refused
+// before memory is taken.
 int pcr_v2_data_from_json(struct pcr_arena *arena, const struct pcr_v2_slot *slot, yyjson_val *data,
                           size_t text_bytes, const void **out, struct pacer_error *err);
 // Reads a binary tensor: borrowed from `bytes` where they are aligned, else copied.

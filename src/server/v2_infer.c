@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// POST /v2/models/M[/versions/V]/infer: from the request's bytes through the engine to the answer's.
+// POST /v2/models/M[/versions/V]/infer: from the request's bytes through the engine to the
+// answer's.
 #include "server/v2.h"
 
 #define HEADER_LENGTH "Inference-Header-Content-Length"
@@ -28,13 +29,17 @@ static int read_request(struct infer *infer, struct pacer_error *err) {
     if (rc < 0)
         return rc;
     if (header.ptr && json_bytes == 0) {
-        struct pcr_v2_raw raw = {.model = infer->model->name, .batches = infer->model->max_batch_size > 0};
+        struct pcr_v2_raw raw = {.model = infer->model->name,
+                                 .batches = infer->model->max_batch_size > 0};
         raw.inputs = pacer_session_inputs(infer->model->session, &raw.n_inputs);
         rc = pcr_v2_read_raw(&request->arena, &raw, request->body, &infer->v2, err);
     } else {
-        rc = pcr_v2_read(&request->arena, infer->model->name, request->body, json_bytes, &infer->v2, err);
+        rc = pcr_v2_read(&request->arena, infer->model->name, request->body, json_bytes, &infer->v2,
+                         err);
     }
-    return rc < 0 ? rc : pcr_session_check(infer->model->session, infer->model->name, &infer->v2.run, err);
+    return rc < 0
+               ? rc
+               : pcr_session_check(infer->model->session, infer->model->name, &infer->v2.run, err);
 }
 
 static void fail(struct infer *infer, const struct pacer_error *err) {
@@ -44,7 +49,6 @@ static void fail(struct infer *infer, const struct pacer_error *err) {
 
 static void answer(struct pcr_infer_call *call) {
     struct infer *infer = call->user;
-    struct pacer_error err;
     if (call->status < 0) {
         fail(infer, &call->error);
         return;
@@ -57,8 +61,8 @@ static void answer(struct pcr_infer_call *call) {
         .n_outputs = call->n_outputs,
     };
     struct pcr_v2_body body;
-    if (pcr_v2_write(&infer->request->arena, &infer->v2, &out, &body, &err) < 0) {
-        fail(infer, &err);
+    if (pcr_v2_write(&infer->request->arena, &infer->v2, &out, &body, &call->error) < 0) {
+        fail(infer, &call->error);
         return;
     }
     pcr_model_unref(infer->model);
@@ -87,7 +91,8 @@ static uint64_t deadline_of(const struct pcr_http_request *request, uint64_t tim
     return deadline;
 }
 
-void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
+                  const struct pcr_route_match *match) {
     struct pacer_error err;
     struct infer *infer = pcr_arena_alloc(&request->arena, sizeof *infer);
     if (!infer) {

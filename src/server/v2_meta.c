@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the Open Inference Protocol tells about a server and its models: health, metadata, configuration, statistics.
+// What the Open Inference Protocol tells about a server and its models: health, metadata,
+// configuration, statistics.
 //
-// Clients read some of these answers without checking: perf_analyzer takes every field of the statistics and
-// `decoupled` and `enable` of the configuration for granted, and needs numbers to be numbers. So the shapes here are the
-// ones real clients know, and `extensions` names only what is implemented (a client that sees "statistics" there goes
-// and reads them). The configuration is one a model would have had in a config.pbtxt, made from what the model itself says.
+// Clients read some of these answers without checking: perf_analyzer takes every field of the
+// statistics and `decoupled` and `enable` of the configuration for granted, and needs numbers to be
+// numbers. So the shapes here are the ones real clients know, and `extensions` names only what is
+// implemented (a client that sees "statistics" there goes and reads them). The configuration is one
+// a model would have had in a config.pbtxt, made from what the model itself says.
 #include "server/v2.h"
 
 #include <inttypes.h>
@@ -17,7 +19,8 @@ static const char *const extensions[] = {
     "classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics",
 };
 
-// --- buffers --------------------------------------------------------------------------------------------------
+// --- buffers
+// --------------------------------------------------------------------------------------------------
 
 static void free_buf(void *ptr) {
     pcr_buf_fini(ptr);
@@ -43,9 +46,11 @@ void pcr_reply_buf(struct pcr_http_request *request, const struct pcr_buf *buf) 
         pcr_reply_json(request, 200, pcr_buf_view(buf));
 }
 
-// --- the server -------------------------------------------------------------------------------------------------
+// --- the server
+// -------------------------------------------------------------------------------------------------
 
-void pcr_v2_server(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_server(struct pcr_app *app, struct pcr_http_request *request,
+                   const struct pcr_route_match *match) {
     (void)match;
     struct pcr_buf *buf;
     struct pcr_json_writer writer;
@@ -66,13 +71,15 @@ void pcr_v2_server(struct pcr_app *app, struct pcr_http_request *request, const 
     pcr_reply_buf(request, buf);
 }
 
-void pcr_v2_live(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_live(struct pcr_app *app, struct pcr_http_request *request,
+                 const struct pcr_route_match *match) {
     (void)app;
     (void)match;
     pcr_reply_json(request, 200, PCR_STR("{\"live\":true}"));
 }
 
-void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request,
+                  const struct pcr_route_match *match) {
     (void)match;
     bool draining = app->draining && atomic_load_explicit(app->draining, memory_order_relaxed);
     if (!draining && pcr_repository_ready(app->repository))
@@ -81,7 +88,8 @@ void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request, const s
         pcr_reply_json(request, 503, PCR_STR("{\"ready\":false}"));
 }
 
-// --- one model --------------------------------------------------------------------------------------------------
+// --- one model
+// --------------------------------------------------------------------------------------------------
 
 // The model, or NULL after the error has been answered.
 static struct pcr_model *get_or_reply(struct pcr_app *app, struct pcr_http_request *request,
@@ -121,7 +129,8 @@ void pcr_v2_model_ready(struct pcr_app *app, struct pcr_http_request *request,
     pcr_reply_json(request, ready && !buf->failed ? 200 : 503, pcr_buf_view(buf));
 }
 
-static void write_shape(struct pcr_json_writer *writer, const struct pacer_tensor_info *info, size_t from) {
+static void write_shape(struct pcr_json_writer *writer, const struct pacer_tensor_info *info,
+                        size_t from) {
     pcr_json_array_begin(writer);
     for (size_t i = from; i < info->rank; i++)
         pcr_json_i64(writer, info->shape[i]);
@@ -155,7 +164,8 @@ static void write_versions(struct pcr_json_writer *writer, const char *name,
     pcr_json_array_end(writer);
 }
 
-void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request,
+                  const struct pcr_route_match *match) {
     struct pcr_model *model = get_or_reply(app, request, match);
     if (!model)
         return;
@@ -183,7 +193,8 @@ void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request, const s
     pcr_model_unref(model);
 }
 
-// --- configuration ------------------------------------------------------------------------------------------------
+// --- configuration
+// ------------------------------------------------------------------------------------------------
 
 static void write_tensor_config(struct pcr_json_writer *writer, const char *key,
                                 const struct pacer_tensor_info *infos, size_t n, bool batches) {
@@ -254,9 +265,11 @@ void pcr_v2_model_config(struct pcr_app *app, struct pcr_http_request *request,
     pcr_model_unref(model);
 }
 
-// --- statistics -----------------------------------------------------------------------------------------------------
+// --- statistics
+// -----------------------------------------------------------------------------------------------------
 
-static void write_duration(struct pcr_json_writer *writer, const char *key, uint64_t count, uint64_t ns) {
+static void write_duration(struct pcr_json_writer *writer, const char *key, uint64_t count,
+                           uint64_t ns) {
     pcr_json_key(writer, key);
     pcr_json_object_begin(writer);
     pcr_json_key(writer, "count");
@@ -266,8 +279,8 @@ static void write_duration(struct pcr_json_writer *writer, const char *key, uint
     pcr_json_object_end(writer);
 }
 
-// perf_analyzer ends unless the three counts of computing are equal, so all are the runs; inputs and outputs are borrowed,
-// not copied, and mostly take no time of their own.
+// perf_analyzer ends unless the three counts of computing are equal, so all are the runs; inputs
+// and outputs are borrowed, not copied, and mostly take no time of their own.
 static void write_stats(struct pcr_json_writer *writer, const struct pcr_model *model) {
     struct pcr_model_stats stats;
     pcr_model_stats(model, &stats);
@@ -302,7 +315,8 @@ static void write_stats(struct pcr_json_writer *writer, const struct pcr_model *
 static void write_all_stats(struct pcr_app *app, struct pcr_json_writer *writer,
                             const struct pcr_model_status *index, size_t n, struct pcr_str only) {
     for (size_t i = 0; i < n; i++) {
-        if (index[i].state != PCR_MODEL_READY || (only.ptr && !pcr_str_eq(only, pcr_str(index[i].name))))
+        if (index[i].state != PCR_MODEL_READY ||
+            (only.ptr && !pcr_str_eq(only, pcr_str(index[i].name))))
             continue;
         struct pcr_model *model = pcr_repository_get(app->repository, pcr_str(index[i].name),
                                                      pcr_str(index[i].version), NULL);
@@ -313,13 +327,15 @@ static void write_all_stats(struct pcr_app *app, struct pcr_json_writer *writer,
     }
 }
 
-void pcr_v2_stats(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_stats(struct pcr_app *app, struct pcr_http_request *request,
+                  const struct pcr_route_match *match) {
     struct pcr_model *model = NULL;
     struct pcr_model_status *index;
     size_t n = 0;
     struct pcr_buf *buf;
     if (match->n_params > 0) {
-        model = get_or_reply(app, request, match); // also where all versions are asked for: 404 if it is unknown
+        model = get_or_reply(app, request,
+                             match); // also where all versions are asked for: 404 if it is unknown
         if (!model)
             return;
     }
@@ -334,7 +350,8 @@ void pcr_v2_stats(struct pcr_app *app, struct pcr_http_request *request, const s
         if (match->n_params > 1)
             write_stats(&writer, model);
         else
-            write_all_stats(app, &writer, index, n, match->n_params ? match->params[0] : (struct pcr_str){0});
+            write_all_stats(app, &writer, index, n,
+                            match->n_params ? match->params[0] : (struct pcr_str){0});
         pcr_json_array_end(&writer);
         pcr_json_object_end(&writer);
         pcr_reply_buf(request, buf);

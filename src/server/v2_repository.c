@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model repository over HTTP: its index, and loading and unloading by name. Loading takes as long as a model takes, so
-// it runs on the worker pool; requests go on being served meanwhile, by the old version too.
+// The model repository over HTTP: its index, and loading and unloading by name. Loading takes as
+// long as a model takes, so it runs on the worker pool; requests go on being served meanwhile, by
+// the old version too.
 #include "server/v2.h"
 
 static const char *state_name(enum pcr_model_state state) {
@@ -14,7 +15,8 @@ static const char *state_name(enum pcr_model_state state) {
     }
 }
 
-// Reads a control request's body into *root, NULL if it is empty; false after a fault has been answered.
+// Reads a control request's body into *root, NULL if it is empty; false after a fault has been
+// answered.
 static bool read_body(struct pcr_http_request *request, yyjson_val **root) {
     struct pacer_error err;
     *root = NULL;
@@ -31,7 +33,8 @@ static bool read_body(struct pcr_http_request *request, yyjson_val **root) {
     return false;
 }
 
-void pcr_v2_index(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_index(struct pcr_app *app, struct pcr_http_request *request,
+                  const struct pcr_route_match *match) {
     (void)match;
     yyjson_val *root;
     if (!read_body(request, &root))
@@ -74,7 +77,8 @@ void pcr_v2_index(struct pcr_app *app, struct pcr_http_request *request, const s
     pcr_reply_buf(request, buf);
 }
 
-// --- load and unload ----------------------------------------------------------------------------------------------
+// --- load and unload
+// ----------------------------------------------------------------------------------------------
 
 struct control { // in the request's arena until it is answered
     struct pcr_job job;
@@ -88,9 +92,9 @@ struct control { // in the request's arena until it is answered
 
 static void control_run(struct pcr_job *job) {
     struct control *control = PCR_CONTAINER_OF(job, struct control, job);
-    control->status = control->load
-                          ? pcr_repository_load(control->repository, control->name, &control->error)
-                          : pcr_repository_unload(control->repository, control->name, &control->error);
+    control->status =
+        control->load ? pcr_repository_load(control->repository, control->name, &control->error)
+                      : pcr_repository_unload(control->repository, control->name, &control->error);
 }
 
 static void control_done(struct pcr_job *job) {
@@ -101,7 +105,8 @@ static void control_done(struct pcr_job *job) {
         pcr_reply_json(control->request, 200, PCR_STR("{}"));
 }
 
-// Clients always send parameters with an unload; what a load could be told here belongs into files and configuration.
+// Clients always send parameters with an unload; what a load could be told here belongs into files
+// and configuration.
 static bool check_parameters(struct pcr_http_request *request, bool load) {
     yyjson_val *root;
     if (!read_body(request, &root))
@@ -114,10 +119,11 @@ static bool check_parameters(struct pcr_http_request *request, bool load) {
         return false;
     }
     if (load && yyjson_obj_size(parameters) > 0) {
-        pcr_reply_error(request, 501,
-                        "loading a model with parameters ('%.60s') is not supported; change the files in "
-                        "models_dir or the configuration, then load it without",
-                        yyjson_get_str(unsafe_yyjson_get_first(parameters)));
+        pcr_reply_error(
+            request, 501,
+            "loading a model with parameters ('%.60s') is not supported; change the files in "
+            "models_dir or the configuration, then load it without",
+            yyjson_get_str(unsafe_yyjson_get_first(parameters)));
         return false;
     }
     yyjson_val *dependents = yyjson_obj_get(parameters, "unload_dependents");
@@ -129,7 +135,7 @@ static bool check_parameters(struct pcr_http_request *request, bool load) {
 }
 
 static void start_control(struct pcr_app *app, struct pcr_http_request *request,
-                    const struct pcr_route_match *match, bool load) {
+                          const struct pcr_route_match *match, bool load) {
     struct pacer_error err;
     if (!check_parameters(request, load))
         return;
@@ -138,21 +144,25 @@ static void start_control(struct pcr_app *app, struct pcr_http_request *request,
         pcr_reply_error(request, 503, "out of memory");
         return;
     }
-    control->job = (struct pcr_job){.loop = request->loop, .run = control_run, .done = control_done};
+    control->job =
+        (struct pcr_job){.loop = request->loop, .run = control_run, .done = control_done};
     control->request = request;
     control->repository = app->repository;
     control->name = match->params[0];
     control->load = load;
     if (pcr_pool_submit(app->pool, &control->job) < 0) {
-        pcr_err(&err, PACER_EBUSY, "v2", "too many models are being loaded already; try again later");
+        pcr_err(&err, PACER_EBUSY, "v2",
+                "too many models are being loaded already; try again later");
         pcr_reply_failure(request, &err);
     }
 }
 
-void pcr_v2_load(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_load(struct pcr_app *app, struct pcr_http_request *request,
+                 const struct pcr_route_match *match) {
     start_control(app, request, match, true);
 }
 
-void pcr_v2_unload(struct pcr_app *app, struct pcr_http_request *request, const struct pcr_route_match *match) {
+void pcr_v2_unload(struct pcr_app *app, struct pcr_http_request *request,
+                   const struct pcr_route_match *match) {
     start_control(app, request, match, false);
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading an inference request of the Open Inference Protocol v2.
 //
-// One pass over the document: each object's members are walked once and told apart by name; nothing is looked up by a
-// scan from the front. A known member that comes twice is refused (which of the two would count is anybody's guess),
-// an unknown one is ignored, as the protocol wants. Binary tensors follow the JSON in the order of the inputs, so a
-// cursor moves through the body as the inputs are read, and the body must be used up exactly.
+// One pass over the document: each object's members are walked once and told apart by name; nothing
+// is looked up by a scan from the front. A known member that comes twice is refused (which of the
+// two would count is anybody's guess), an unknown one is ignored, as the protocol wants. Binary
+// tensors follow the JSON in the order of the inputs, so a cursor moves through the body as the
+// inputs are read, and the body must be used up exactly.
 //
-// Names become C strings without a copy, because yyjson ends every string with a NUL; a name that has a NUL inside is
-// refused. Sizes are bounded before memory is taken: inputs and outputs by count, dimensions by rank and by the product.
+// Names become C strings without a copy, because yyjson ends every string with a NUL; a name that
+// has a NUL inside is refused. Sizes are bounded before memory is taken: inputs and outputs by
+// count, dimensions by rank and by the product.
 //
-// Rejected: filling in a struct by a table of member names (as configuration is read): three short switches are
-// quicker to run and to read, and the messages need the context anyway.
+// Rejected: filling in a struct by a table of member names (as configuration is read): three short
+// switches are quicker to run and to read, and the messages need the context anyway.
 #include "server/v2_data.h"
 
 #define JSON_WHAT "inference request"
@@ -24,7 +26,8 @@ struct reading {
     struct pacer_error *err;
 };
 
-static int fault(struct reading *reading, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int fault(struct reading *reading, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static int fault(struct reading *reading, const char *format, ...) {
     char text[400];
     va_list args;
@@ -41,7 +44,8 @@ static int no_memory(struct reading *reading) {
 }
 
 // "'shape' is the string "x", expected an array"
-static int wrong_type(struct reading *reading, const char *member, yyjson_val *value, const char *expected) {
+static int wrong_type(struct reading *reading, const char *member, yyjson_val *value,
+                      const char *expected) {
     char what[96];
     return fault(reading, "Unable to parse '%s': it is %s, expected %s", member,
                  pcr_json_describe(value, what, sizeof what), expected);
@@ -88,17 +92,19 @@ static int read_u64(struct reading *reading, const char *member, yyjson_val *val
     return 0;
 }
 
-// --- inputs -------------------------------------------------------------------------------------------------
+// --- inputs
+// -------------------------------------------------------------------------------------------------
 
 struct input_members {
     yyjson_val *name, *shape, *datatype, *parameters, *data, *binary_bytes;
 };
 
 static int no_shared_memory(struct reading *reading, const char *of) {
-    return pcr_err(reading->err, PACER_EUNSUPPORTED, "v2",
-                   "shared memory is not supported (parameter 'shared_memory_region' in '%s' of the request "
-                   "for model '%s'); send the tensor as 'data' or in binary form",
-                   of, reading->model);
+    return pcr_err(
+        reading->err, PACER_EUNSUPPORTED, "v2",
+        "shared memory is not supported (parameter 'shared_memory_region' in '%s' of the request "
+        "for model '%s'); send the tensor as 'data' or in binary form",
+        of, reading->model);
 }
 
 static int find_input_parameters(struct reading *reading, struct input_members *members) {
@@ -117,7 +123,8 @@ static int find_input_parameters(struct reading *reading, struct input_members *
     return 0;
 }
 
-static int find_input_members(struct reading *reading, yyjson_val *input, struct input_members *members) {
+static int find_input_members(struct reading *reading, yyjson_val *input,
+                              struct input_members *members) {
     yyjson_obj_iter iter;
     yyjson_val *key;
     memset(members, 0, sizeof *members);
@@ -144,7 +151,8 @@ static int read_shape(struct reading *reading, yyjson_val *value, struct pcr_v2_
         return wrong_type(reading, "shape", value, "an array of whole numbers");
     slot->rank = unsafe_yyjson_get_len(value);
     if (slot->rank > PACER_RANK_MAX)
-        return fault(reading, "input '%.80s' has a shape of %zu dimensions, at most %d are supported",
+        return fault(reading,
+                     "input '%.80s' has a shape of %zu dimensions, at most %d are supported",
                      slot->input, slot->rank, PACER_RANK_MAX);
     int64_t *shape = pcr_arena_array(reading->arena, slot->rank + 1, sizeof *shape);
     if (!shape)
@@ -155,7 +163,8 @@ static int read_shape(struct reading *reading, yyjson_val *value, struct pcr_v2_
     yyjson_val *dimension = unsafe_yyjson_get_first(value);
     for (size_t i = 0; i < slot->rank; i++, dimension = unsafe_yyjson_get_next(dimension)) {
         if (!yyjson_is_uint(dimension) || yyjson_get_uint(dimension) > INT64_MAX)
-            return wrong_type(reading, "shape", dimension, "a dimension: a whole number, 0 or more");
+            return wrong_type(reading, "shape", dimension,
+                              "a dimension: a whole number, 0 or more");
         shape[i] = (int64_t)yyjson_get_uint(dimension);
         empty |= shape[i] == 0;
         overflow |= __builtin_mul_overflow(slot->count, (size_t)shape[i], &slot->count);
@@ -163,7 +172,8 @@ static int read_shape(struct reading *reading, yyjson_val *value, struct pcr_v2_
     if (empty)
         slot->count = 0;
     else if (overflow || slot->count > (size_t)INT64_MAX / 16)
-        return fault(reading, "input '%.80s' has a shape of more elements than can be counted", slot->input);
+        return fault(reading, "input '%.80s' has a shape of more elements than can be counted",
+                     slot->input);
     return 0;
 }
 
@@ -174,10 +184,11 @@ static int read_datatype(struct reading *reading, yyjson_val *value, struct pcr_
         return wrong_type(reading, "datatype", value, "a string");
     slot->dtype = pacer_dtype_parse(unsafe_yyjson_get_str(value));
     if (slot->dtype == PACER_DTYPE_INVALID)
-        return fault(reading,
-                     "invalid datatype '%.40s' for input '%.80s'; known are BOOL, UINT8 to UINT64, INT8 to "
-                     "INT64, FP16, BF16, FP32, FP64 and BYTES",
-                     unsafe_yyjson_get_str(value), slot->input);
+        return fault(
+            reading,
+            "invalid datatype '%.40s' for input '%.80s'; known are BOOL, UINT8 to UINT64, INT8 to "
+            "INT64, FP16, BF16, FP32, FP64 and BYTES",
+            unsafe_yyjson_get_str(value), slot->input);
     return 0;
 }
 
@@ -190,7 +201,8 @@ static int read_binary(struct reading *reading, struct pcr_v2_slot *slot, yyjson
     size_t left = reading->body.len - reading->at;
     if (bytes > left)
         return fault(reading,
-                     "unexpected size for input '%.80s', expecting %llu additional bytes after the JSON part "
+                     "unexpected size for input '%.80s', expecting %llu additional bytes after the "
+                     "JSON part "
                      "of %zu bytes (header Inference-Header-Content-Length)",
                      slot->input, (unsigned long long)(bytes - left), reading->json_bytes);
     struct pcr_str tensor = {reading->body.ptr + reading->at, (size_t)bytes};
@@ -207,13 +219,14 @@ static int read_input(struct reading *reading, yyjson_val *input, struct pacer_t
         (rc = read_shape(reading, members.shape, &slot)) < 0)
         return rc;
     if (!members.data == !members.binary_bytes)
-        return fault(reading,
-                     "Input must set only one of the following fields: 'data', 'binary_data_size' in "
-                     "'parameters'. But input '%.80s' has %s",
-                     slot.input, members.data ? "both" : "no field set");
+        return fault(
+            reading,
+            "Input must set only one of the following fields: 'data', 'binary_data_size' in "
+            "'parameters'. But input '%.80s' has %s",
+            slot.input, members.data ? "both" : "no field set");
     const void *data;
-    rc = members.data ? pcr_v2_data_from_json(reading->arena, &slot, members.data, reading->json_bytes,
-                                              &data, reading->err)
+    rc = members.data ? pcr_v2_data_from_json(reading->arena, &slot, members.data,
+                                              reading->json_bytes, &data, reading->err)
                       : read_binary(reading, &slot, members.binary_bytes, &data);
     if (rc < 0)
         return rc;
@@ -243,7 +256,8 @@ static int read_inputs(struct reading *reading, yyjson_val *value, struct pacer_
     return 0;
 }
 
-// --- outputs ------------------------------------------------------------------------------------------------
+// --- outputs
+// ------------------------------------------------------------------------------------------------
 
 static int read_output_parameters(struct reading *reading, yyjson_val *parameters,
                                   struct pcr_v2_output *out) {
@@ -287,12 +301,14 @@ static int read_output(struct reading *reading, yyjson_val *output, const char *
     return rc == 0 && parameters ? read_output_parameters(reading, parameters, out) : rc;
 }
 
-static int read_outputs(struct reading *reading, yyjson_val *value, struct pcr_v2_request *request) {
+static int read_outputs(struct reading *reading, yyjson_val *value,
+                        struct pcr_v2_request *request) {
     if (!yyjson_is_arr(value))
         return wrong_type(reading, "outputs", value, "an array");
     size_t n = unsafe_yyjson_get_len(value);
     if (n > PCR_V2_OUTPUTS_MAX)
-        return fault(reading, "%zu outputs asked for; at most %d are accepted", n, PCR_V2_OUTPUTS_MAX);
+        return fault(reading, "%zu outputs asked for; at most %d are accepted", n,
+                     PCR_V2_OUTPUTS_MAX);
     if (n == 0)
         return 0;
     const char **names = pcr_arena_array(reading->arena, n, sizeof *names);
@@ -315,9 +331,11 @@ static int read_outputs(struct reading *reading, yyjson_val *value, struct pcr_v
     return 0;
 }
 
-// --- the request --------------------------------------------------------------------------------------------
+// --- the request
+// --------------------------------------------------------------------------------------------
 
-// `sequence_*` and `priority` are checked and have no effect, as for any model without sequences or priority levels.
+// `sequence_*` and `priority` are checked and have no effect, as for any model without sequences or
+// priority levels.
 static int read_parameter(struct reading *reading, yyjson_val *key, yyjson_val *value,
                           struct pcr_v2_request *out) {
     uint64_t ignored;
@@ -332,17 +350,21 @@ static int read_parameter(struct reading *reading, yyjson_val *key, yyjson_val *
         return read_bool(reading, unsafe_yyjson_get_str(key), value, &flag);
     if (KEY_IS(key, "sequence_id"))
         return yyjson_is_str(value) ? 0 : read_u64(reading, "sequence_id", value, &ignored);
-    if (pcr_str_starts_with((struct pcr_str){unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)},
-                            PCR_STR("triton_")))
+    if (pcr_str_starts_with(
+            (struct pcr_str){unsafe_yyjson_get_str(key), unsafe_yyjson_get_len(key)},
+            PCR_STR("triton_")))
         return fault(reading, "parameter '%.40s': names that start with 'triton_' are reserved",
                      unsafe_yyjson_get_str(key));
     if (!yyjson_is_str(value) && !yyjson_is_num(value) && !yyjson_is_bool(value))
-        return fault(reading, "parameter '%.40s' has invalid type. It should be either 'int', 'bool', or 'string'",
-                     unsafe_yyjson_get_str(key));
+        return fault(
+            reading,
+            "parameter '%.40s' has invalid type. It should be either 'int', 'bool', or 'string'",
+            unsafe_yyjson_get_str(key));
     return 0;
 }
 
-static int read_parameters(struct reading *reading, yyjson_val *parameters, struct pcr_v2_request *out) {
+static int read_parameters(struct reading *reading, yyjson_val *parameters,
+                           struct pcr_v2_request *out) {
     yyjson_obj_iter iter;
     yyjson_val *key;
     if (!yyjson_is_obj(parameters))
@@ -394,10 +416,11 @@ int pcr_v2_read(struct pcr_arena *arena, const char *model, struct pcr_str body,
     if (rc == 0)
         rc = read_members(&reading, root, out);
     if (rc == 0 && reading.at != body.len)
-        rc = pcr_err(err, PACER_EINVAL, "v2",
-                     "unexpected additional input data for model '%s': %zu bytes follow that no input's "
-                     "'binary_data_size' accounts for",
-                     model, body.len - reading.at);
+        rc = pcr_err(
+            err, PACER_EINVAL, "v2",
+            "unexpected additional input data for model '%s': %zu bytes follow that no input's "
+            "'binary_data_size' accounts for",
+            model, body.len - reading.at);
     return rc;
 }
 
@@ -408,21 +431,25 @@ int pcr_v2_json_bytes(struct pcr_str header, size_t body_bytes, size_t *json_byt
         return 0;
     uint64_t bytes;
     if (!pcr_str_to_u64(pcr_str_trim(header), UINT64_MAX, &bytes))
-        return pcr_err(err, PACER_EINVAL, "v2",
-                       "Unable to parse Inference-Header-Content-Length, got: '%.*s'; expected the length of "
-                       "the JSON part in bytes",
-                       (int)(header.len < 40 ? header.len : 40), header.ptr);
+        return pcr_err(
+            err, PACER_EINVAL, "v2",
+            "Unable to parse Inference-Header-Content-Length, got: '%.*s'; expected the length of "
+            "the JSON part in bytes",
+            (int)(header.len < 40 ? header.len : 40), header.ptr);
     if (bytes > body_bytes)
-        return pcr_err(err, PACER_EINVAL, "v2",
-                       "inference header size should be in range (0, %zu), the length of the body, got: %llu",
-                       body_bytes, (unsigned long long)bytes);
+        return pcr_err(
+            err, PACER_EINVAL, "v2",
+            "inference header size should be in range (0, %zu), the length of the body, got: %llu",
+            body_bytes, (unsigned long long)bytes);
     *json_bytes = (size_t)bytes;
     return 0;
 }
 
-// --- raw requests -------------------------------------------------------------------------------------------
+// --- raw requests
+// -------------------------------------------------------------------------------------------
 
-// The shape of the declared input with the batch as 1 and at most one other dimension left to the size of the data.
+// The shape of the declared input with the batch as 1 and at most one other dimension left to the
+// size of the data.
 static int deduce_shape(const struct pcr_v2_raw *raw, size_t body_bytes, int64_t *shape,
                         struct pacer_error *err) {
     const struct pacer_tensor_info *input = &raw->inputs[0];
@@ -433,26 +460,29 @@ static int deduce_shape(const struct pcr_v2_raw *raw, size_t body_bytes, int64_t
         if (shape[i] >= 0)
             overflow |= __builtin_mul_overflow(fixed, (size_t)shape[i], &fixed);
         else if (dynamic_at != SIZE_MAX)
-            return pcr_err(err, PACER_EINVAL, "v2",
-                           "The shape of the raw input '%s' for model '%s' can not be deduced because there "
-                           "are more than one variable-sized dimension; send a request with a JSON part",
-                           input->name, raw->model);
+            return pcr_err(
+                err, PACER_EINVAL, "v2",
+                "The shape of the raw input '%s' for model '%s' can not be deduced because there "
+                "are more than one variable-sized dimension; send a request with a JSON part",
+                input->name, raw->model);
         else
             dynamic_at = i;
     }
     if (input->dtype == PACER_BYTES) {
         if (fixed == 1 && dynamic_at == SIZE_MAX && !overflow)
             return 0;
-        return pcr_err(err, PACER_EINVAL, "v2",
-                       "For BYTES datatype raw input '%s', the model '%s' must have input shape [1]", input->name,
-                       raw->model);
+        return pcr_err(
+            err, PACER_EINVAL, "v2",
+            "For BYTES datatype raw input '%s', the model '%s' must have input shape [1]",
+            input->name, raw->model);
     }
     size_t row_bytes;
     overflow |= __builtin_mul_overflow(fixed, pacer_dtype_size(input->dtype), &row_bytes);
     if (dynamic_at != SIZE_MAX)
         shape[dynamic_at] = overflow || row_bytes == 0 ? 0 : (int64_t)(body_bytes / row_bytes);
-    return overflow ? pcr_err(err, PACER_EINVAL, "v2", "the shape of input '%s' for model '%s' is too large",
-                              input->name, raw->model)
+    return overflow ? pcr_err(err, PACER_EINVAL, "v2",
+                              "the shape of input '%s' for model '%s' is too large", input->name,
+                              raw->model)
                     : 0;
 }
 
@@ -462,15 +492,17 @@ int pcr_v2_read_raw(struct pcr_arena *arena, const struct pcr_v2_raw *raw, struc
     out->id = PCR_STR("");
     out->binary_output = true;
     if (raw->n_inputs != 1)
-        return pcr_err(err, PACER_EINVAL, "v2",
-                       "Raw request must only have 1 input to be deduced but model '%s' has %zu inputs", raw->model,
-                       raw->n_inputs);
+        return pcr_err(
+            err, PACER_EINVAL, "v2",
+            "Raw request must only have 1 input to be deduced but model '%s' has %zu inputs",
+            raw->model, raw->n_inputs);
     const struct pacer_tensor_info *input = &raw->inputs[0];
     int64_t *shape = pcr_arena_array(arena, input->rank + 1, sizeof *shape);
     struct pacer_tensor *tensor = pcr_arena_calloc(arena, 1, sizeof *tensor);
     struct pacer_bytes *text = pcr_arena_alloc(arena, sizeof *text);
     if (!shape || !tensor || !text)
-        return pcr_err(err, PACER_ENOMEM, "v2", "no memory to read the request for model '%s'", raw->model);
+        return pcr_err(err, PACER_ENOMEM, "v2", "no memory to read the request for model '%s'",
+                       raw->model);
     int rc = deduce_shape(raw, body.len, shape, err);
     if (rc < 0)
         return rc;
@@ -480,8 +512,9 @@ int pcr_v2_read_raw(struct pcr_arena *arena, const struct pcr_v2_raw *raw, struc
     if (input->dtype != PACER_BYTES) {
         rc = pacer_shape_count(shape, input->rank, &slot.count);
         if (rc < 0)
-            return pcr_err(err, PACER_EINVAL, "v2", "the shape of input '%s' for model '%s' is too large",
-                           input->name, raw->model);
+            return pcr_err(err, PACER_EINVAL, "v2",
+                           "the shape of input '%s' for model '%s' is too large", input->name,
+                           raw->model);
         rc = pcr_v2_data_from_binary(arena, &slot, body, &tensor->data, err);
     }
     out->run.inputs = tensor;

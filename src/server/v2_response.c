@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writing an answer of the Open Inference Protocol v2.
 //
-// The most bytes an answer can take are known beforehand. Small ones, nearly all, are written into the request's
-// arena at one go; from ARENA_BYTES_MAX on the estimate (33 bytes for any float) would be waste, so the text grows on the
-// heap and is freed with the arena. Binary tensors go out as a second part: a single one is borrowed from where the model
-// left it, several are put behind each other.
+// The most bytes an answer can take are known beforehand. Small ones, nearly all, are written into
+// the request's arena at one go; from ARENA_BYTES_MAX on the estimate (33 bytes for any float)
+// would be waste, so the text grows on the heap and is freed with the arena. Binary tensors go out
+// as a second part: a single one is borrowed from where the model left it, several are put behind
+// each other.
 //
-// Real clients narrow what may be written. One of them treats any `parameters` of an output as a sign that it is binary,
-// so an output has parameters only for binary_data_size; what the answer has to say of its JSON data stands in the
-// parameters of the answer. JSON has no NaN: such numbers become null, as the parameters then tell. Rejected: the bare
-// word NaN (not JSON, and whole answers are lost to parsers that know the standard) and a string (changes the type).
+// Real clients narrow what may be written. One of them treats any `parameters` of an output as a
+// sign that it is binary, so an output has parameters only for binary_data_size; what the answer
+// has to say of its JSON data stands in the parameters of the answer. JSON has no NaN: such numbers
+// become null, as the parameters then tell. Rejected: the bare word NaN (not JSON, and whole
+// answers are lost to parsers that know the standard) and a string (changes the type).
 #include "server/v2_data.h"
 
 #include <stdlib.h>
@@ -31,7 +33,8 @@ struct part { // what becomes of one output
     bool binary;
 };
 
-// --- classification -------------------------------------------------------------------------------------------
+// --- classification
+// -------------------------------------------------------------------------------------------
 
 static double number_at(const struct pacer_tensor *tensor, size_t i) {
     switch (tensor->dtype) {
@@ -77,8 +80,8 @@ static int by_rank(const void *left, const void *right) {
 }
 
 // "0.83:2": the value as a number of its own type, then the class.
-static bool label(struct pcr_arena *arena, const struct pacer_tensor *tensor, size_t at, size_t class,
-                  struct pacer_bytes *out) {
+static bool label(struct pcr_arena *arena, const struct pacer_tensor *tensor, size_t at,
+                  size_t class, struct pacer_bytes *out) {
     char text[64];
     struct pcr_buf buf = {.data = text, .cap = sizeof text, .max_bytes = sizeof text - 1};
     struct pcr_json_writer writer;
@@ -109,10 +112,12 @@ static int no_memory(struct writing *writing) {
 // Replaces the tensor of `part` by a BYTES tensor with the highest classes of each row.
 static int classify(struct writing *writing, struct part *part, uint32_t wanted) {
     const struct pacer_tensor *from = &part->tensor;
-    if (pacer_dtype_size(from->dtype) == 0 || from->dtype == PACER_FP16 || from->dtype == PACER_BF16)
-        return pcr_err(writing->err, PACER_EINVAL, "v2",
-                       "classification of output '%s' for model '%s' is not possible: its data-type is '%s'", from->name,
-                       writing->answer->model, pacer_dtype_name(from->dtype));
+    if (pacer_dtype_size(from->dtype) == 0 || from->dtype == PACER_FP16 ||
+        from->dtype == PACER_BF16)
+        return pcr_err(
+            writing->err, PACER_EINVAL, "v2",
+            "classification of output '%s' for model '%s' is not possible: its data-type is '%s'",
+            from->name, writing->answer->model, pacer_dtype_name(from->dtype));
     bool rows = writing->answer->batches && from->rank > 0;
     size_t n_rows = rows ? (size_t)from->shape[0] : 1;
     size_t width = n_rows ? part->count / n_rows : 0;
@@ -138,7 +143,8 @@ static int classify(struct writing *writing, struct part *part, uint32_t wanted)
     return 0;
 }
 
-// --- parts ----------------------------------------------------------------------------------------------------
+// --- parts
+// ----------------------------------------------------------------------------------------------------
 
 static int plan_part(struct writing *writing, size_t index, struct part *part) {
     const struct pcr_v2_request *request = writing->request;
@@ -148,8 +154,9 @@ static int plan_part(struct writing *writing, size_t index, struct part *part) {
     part->binary_bytes = 0;
     int rc = pacer_shape_count(part->tensor.shape, part->tensor.rank, &part->count);
     if (rc < 0)
-        return pcr_err(writing->err, PACER_EINTERNAL, "v2", "output '%s' of model '%s' has no sensible shape",
-                       part->tensor.name, writing->answer->model);
+        return pcr_err(writing->err, PACER_EINTERNAL, "v2",
+                       "output '%s' of model '%s' has no sensible shape", part->tensor.name,
+                       writing->answer->model);
     if (asked && asked->classes && (rc = classify(writing, part, asked->classes)) < 0)
         return rc;
     if (part->binary) {
@@ -157,17 +164,19 @@ static int plan_part(struct writing *writing, size_t index, struct part *part) {
         return 0;
     }
     if (part->tensor.dtype == PACER_FP16 || part->tensor.dtype == PACER_BF16)
-        return pcr_err(writing->err, PACER_EINVAL, "v2",
-                       "sending %s data via JSON is not supported. Please use the binary data format for "
-                       "output '%s' of model '%s' (parameter binary_data)",
-                       pacer_dtype_name(part->tensor.dtype), part->tensor.name, writing->answer->model);
+        return pcr_err(
+            writing->err, PACER_EINVAL, "v2",
+            "sending %s data via JSON is not supported. Please use the binary data format for "
+            "output '%s' of model '%s' (parameter binary_data)",
+            pacer_dtype_name(part->tensor.dtype), part->tensor.name, writing->answer->model);
     return 0;
 }
 
 // The most bytes of the JSON part.
 static size_t json_bytes_max(const struct writing *writing) {
     const struct pcr_v2_answer *answer = writing->answer;
-    size_t total = 224 + 6 * (strlen(answer->model) + strlen(answer->version) + writing->request->id.len);
+    size_t total =
+        224 + 6 * (strlen(answer->model) + strlen(answer->version) + writing->request->id.len);
     for (size_t i = 0; i < answer->n_outputs; i++) {
         const struct part *part = &writing->parts[i];
         size_t data = part->binary ? 64 : pcr_v2_data_json_bytes_max(&part->tensor, part->count);
@@ -241,10 +250,11 @@ static int write_to_heap(const struct writing *writing, struct pcr_str *out) {
     write_json(writing, &buf);
     if (buf.failed || !pcr_arena_on_reset(writing->arena, free_text, buf.data)) {
         pcr_buf_fini(&buf);
-        return pcr_err(writing->err, PACER_ELIMIT, "v2",
-                       "the answer of model '%s' as JSON is larger than memory or %zu bytes allow; ask for "
-                       "binary outputs (parameter binary_data_output)",
-                       writing->answer->model, PCR_V2_ANSWER_BYTES_MAX);
+        return pcr_err(
+            writing->err, PACER_ELIMIT, "v2",
+            "the answer of model '%s' as JSON is larger than memory or %zu bytes allow; ask for "
+            "binary outputs (parameter binary_data_output)",
+            writing->answer->model, PCR_V2_ANSWER_BYTES_MAX);
     }
     *out = pcr_buf_view(&buf);
     return 0;
@@ -275,8 +285,8 @@ static int write_tensors(struct writing *writing, struct pcr_v2_body *out) {
         if (part->binary_bytes > PCR_V2_ANSWER_BYTES_MAX ||
             (total += part->binary_bytes) > PCR_V2_ANSWER_BYTES_MAX)
             return pcr_err(writing->err, PACER_ELIMIT, "v2",
-                           "the binary outputs of model '%s' are larger than %zu bytes", writing->answer->model,
-                           PCR_V2_ANSWER_BYTES_MAX);
+                           "the binary outputs of model '%s' are larger than %zu bytes",
+                           writing->answer->model, PCR_V2_ANSWER_BYTES_MAX);
     }
     out->binary = n_binary > 0;
     if (n_binary == 1 && only->tensor.dtype != PACER_BYTES) {

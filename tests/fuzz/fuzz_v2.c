@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The v2 codec. The first line of the input is the value of Inference-Header-Content-Length ("-": none was sent), the
-// rest is the body. What is read is written again as the answer of a model that gives its inputs back: it must be JSON,
-// and the binary part as long as it says.
+// The v2 codec. The first line of the input is the value of Inference-Header-Content-Length ("-":
+// none was sent), the rest is the body. What is read is written again as the answer of a model that
+// gives its inputs back: it must be JSON, and the binary part as long as it says.
 #include "server/v2_codec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,8 +26,10 @@ static int read_any(struct pcr_arena *arena, struct pcr_str header, struct pcr_s
 }
 
 static void write_back(struct pcr_arena *arena, struct pcr_v2_request *request) {
-    struct pcr_v2_answer answer = {
-        .model = "M", .version = "1", .outputs = request->run.inputs, .n_outputs = request->run.n_inputs};
+    struct pcr_v2_answer answer = {.model = "M",
+                                   .version = "1",
+                                   .outputs = request->run.inputs,
+                                   .n_outputs = request->run.n_inputs};
     for (size_t i = 0; i < answer.n_outputs; i++)
         answer.batches |= answer.outputs[i].rank > 1;
     if (request->run.n_outputs != 0) {
@@ -49,7 +51,8 @@ static void write_back(struct pcr_arena *arena, struct pcr_v2_request *request) 
     yyjson_val *outputs = yyjson_obj_get(root, "outputs"), *output;
     size_t i, n;
     yyjson_arr_foreach(outputs, i, n, output) {
-        said += yyjson_get_uint(yyjson_obj_get(yyjson_obj_get(output, "parameters"), "binary_data_size"));
+        said += yyjson_get_uint(
+            yyjson_obj_get(yyjson_obj_get(output, "parameters"), "binary_data_size"));
     }
     PCR_ASSERT(said == body.tensors.len);
 }

@@ -4,7 +4,8 @@
 
 #include "server/app.h"
 
-// --- instead of the http room: the last reply is kept ------------------------------------------------------------
+// --- instead of the http room: the last reply is kept
+// ------------------------------------------------------------
 static struct {
     int count;
     int status;
@@ -44,8 +45,12 @@ static const struct pcr_route routes[] = {
     {.method = PCR_HTTP_GET, .pattern = "/v2/models/{model}", .handler = handler},
     {.method = PCR_HTTP_GET, .pattern = "/v2/models/stats", .handler = handler},
     {.method = PCR_HTTP_POST, .pattern = "/v2/models/{model}/infer", .handler = handler},
-    {.method = PCR_HTTP_GET, .pattern = "/v2/models/{model}/versions/{version}", .handler = handler},
-    {.method = PCR_HTTP_POST, .pattern = "/v2/models/{model}/versions/{version}/infer", .handler = handler},
+    {.method = PCR_HTTP_GET,
+     .pattern = "/v2/models/{model}/versions/{version}",
+     .handler = handler},
+    {.method = PCR_HTTP_POST,
+     .pattern = "/v2/models/{model}/versions/{version}/infer",
+     .handler = handler},
     {.method = PCR_HTTP_GET, .pattern = "/api/x", .handler = handler},
     {.method = PCR_HTTP_POST, .pattern = "/api/x", .handler = handler},
     {.method = PCR_HTTP_DELETE, .pattern = "/api/x", .handler = handler},
@@ -114,9 +119,25 @@ static void a_fixed_segment_wins_but_does_not_hide_a_parameter(void **state) {
 
 static void unknown_paths_are_not_found(void **state) {
     static const char *const paths[] = {
-        "", "v2", "//", "/v", "/v22", "/v2/", "/v2//", "/v2/models", "/v2/models/", "/v2/models//infer",
-        "/v2/models/m/", "/v2/models/m/infer/", "/v2/models/m/nope", "/v2/models/m/versions", "/V2", "/api",
-        "/api/x/y", "/v2/models/m/versions//infer", "*",
+        "",
+        "v2",
+        "//",
+        "/v",
+        "/v22",
+        "/v2/",
+        "/v2//",
+        "/v2/models",
+        "/v2/models/",
+        "/v2/models//infer",
+        "/v2/models/m/",
+        "/v2/models/m/infer/",
+        "/v2/models/m/nope",
+        "/v2/models/m/versions",
+        "/V2",
+        "/api",
+        "/api/x/y",
+        "/v2/models/m/versions//infer",
+        "*",
     };
     struct pcr_route_match match;
     for (size_t i = 0; i < PCR_COUNT_OF(paths); i++)
@@ -195,7 +216,8 @@ static void bad_patterns_are_refused(void **state) {
         {"/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17", "too many"},
     };
     for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
-        struct pcr_route route = {.method = PCR_HTTP_POST, .pattern = cases[i].pattern, .handler = handler};
+        struct pcr_route route = {
+            .method = PCR_HTTP_POST, .pattern = cases[i].pattern, .handler = handler};
         refuse(&route, 1, cases[i].why);
     }
     struct pcr_route same[] = {{.method = PCR_HTTP_POST, .pattern = "/a/{b}", .handler = handler},
@@ -210,15 +232,17 @@ static void many_routes_are_all_found(void **state) {
     static struct pcr_route many[N];
     for (int i = 0; i < N; i++) {
         snprintf(patterns[i], sizeof patterns[i], "/api/%d/go", i * 7919 % 100003);
-        many[i] = (struct pcr_route){.method = PCR_HTTP_POST, .pattern = patterns[i], .handler = handler};
+        many[i] =
+            (struct pcr_route){.method = PCR_HTTP_POST, .pattern = patterns[i], .handler = handler};
     }
     struct pcr_router *router;
     assert_int_equal(pcr_router_create(many, N, &router, NULL), 0);
     for (int i = 0; i < N; i++) {
         struct pcr_route_match match;
         const char *allow;
-        assert_int_equal(pcr_router_find(router, PCR_HTTP_POST, pcr_str(patterns[i]), &match, &allow),
-                         PCR_ROUTE_FOUND);
+        assert_int_equal(
+            pcr_router_find(router, PCR_HTTP_POST, pcr_str(patterns[i]), &match, &allow),
+            PCR_ROUTE_FOUND);
         assert_ptr_equal(match.route->pattern, patterns[i]);
     }
     pcr_router_destroy(router);
@@ -234,9 +258,10 @@ static void errors_are_json_with_the_status_of_their_code(void **state) {
     assert_string_equal(last.retry, "");
     static const struct {
         int code, status;
-    } cases[] = {{PACER_EINVAL, 400},      {PACER_ESYNTAX, 400}, {PACER_ELIMIT, 400},   {PACER_ENOTFOUND, 404},
-                 {PACER_EUNSUPPORTED, 501}, {PACER_EBUSY, 503},   {PACER_ETIMEDOUT, 503}, {PACER_EMODEL, 500},
-                 {PACER_EINTERNAL, 500},    {PACER_ENOMEM, 503}};
+    } cases[] = {{PACER_EINVAL, 400},    {PACER_ESYNTAX, 400},      {PACER_ELIMIT, 400},
+                 {PACER_ENOTFOUND, 404}, {PACER_EUNSUPPORTED, 501}, {PACER_EBUSY, 503},
+                 {PACER_ETIMEDOUT, 503}, {PACER_EMODEL, 500},       {PACER_EINTERNAL, 500},
+                 {PACER_ENOMEM, 503}};
     for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
         struct pacer_error err;
         pcr_err(&err, cases[i].code, "x", "words");
@@ -257,7 +282,8 @@ static void errors_are_json_with_the_status_of_their_code(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(finds_fixed_paths_and_parameters, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_fixed_segment_wins_but_does_not_hide_a_parameter, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_fixed_segment_wins_but_does_not_hide_a_parameter, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(unknown_paths_are_not_found, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_verbs_are_told_from_wrong_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(answers_what_no_handler_does, setup, teardown),
