@@ -75,6 +75,17 @@ static unsigned cores(void) {
     return n < 1 ? 1 : (unsigned)n;
 }
 
+// Only the main thread takes our signals, and only while loop 0 runs: every other thread, ONNX Runtime's too, inherits
+// this mask, and at the end no late signal finds a handler gone and turns a clean exit into a death by signal.
+static void hold_signals(int how) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(how, &set, NULL);
+}
+
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -472,16 +483,6 @@ static int start(struct server *server, uint64_t began_ns) {
     return PCR_SERVER_OK;
 }
 
-// Without handlers a late signal would have its default effect and turn a clean end into a death by signal.
-static void hold_signals(void) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
-
 static void finish(struct server *server) {
     for (unsigned i = 1; i < server->n_loops; i++) {
         if (!server->loops[i].started)
@@ -492,7 +493,6 @@ static void finish(struct server *server) {
     }
     pcr_engine_destroy(server->engine);
     pcr_pool_destroy(server->pool);
-    hold_signals(); // every other thread of ours has ended
     for (size_t i = 0; i < PCR_COUNT_OF(server->signals); i++)
         if (server->signals[i])
             pcr_signal_destroy(server->signals[i]);
@@ -508,9 +508,12 @@ int pcr_server_run(const struct pcr_server_options *options) {
     uint64_t began_ns = pcr_clock_mono_ns();
     server.options = options;
     signal(SIGPIPE, SIG_IGN);
+    hold_signals(SIG_BLOCK);
     int code = start(&server, began_ns);
     if (code == PCR_SERVER_OK) {
+        hold_signals(SIG_UNBLOCK);
         pcr_loop_run(server.loops[0].loop);
+        hold_signals(SIG_BLOCK);
         pcr_log(PCR_LOG_INFO, "server", "drained");
     }
     finish(&server);
