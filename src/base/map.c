@@ -9,6 +9,10 @@
 
 #define MAP_CAP_FIRST 16
 
+uint64_t pcr_str_hash(struct pcr_str text, uint64_t seed) {
+    return XXH3_64bits_withSeed(text.ptr, text.len, seed);
+}
+
 void pcr_map_init(struct pcr_map *map) {
     *map = (struct pcr_map){0};
 }
@@ -22,7 +26,7 @@ void pcr_map_fini(struct pcr_map *map) {
 
 // Seeded once per process: keys may come from outside, and nobody shall choose them to collide.
 static uint64_t hash_of(struct pcr_str key) {
-    return XXH3_64bits_withSeed(key.ptr, key.len, pcr_rand_process_seed());
+    return pcr_str_hash(key, pcr_rand_process_seed());
 }
 
 static size_t find(const struct pcr_map *map, struct pcr_str key, uint64_t hash) {

@@ -5,6 +5,10 @@
 
 #include "base/str.h"
 
+// A fast hash, not for secrets. Where names come from outside take pcr_rand_process_seed() for a
+// seed, so that nobody can choose them to collide.
+uint64_t pcr_str_hash(struct pcr_str text, uint64_t seed);
+
 struct pcr_map_slot {
     uint64_t hash;
     char *key; // NULL: free

@@ -16,7 +16,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #define LOOKUP_MAX 16
 #define PAIRWISE_MAX 8
@@ -219,7 +218,7 @@ static uint64_t hash_number(yyjson_val *value) {
 }
 
 static uint64_t hash_text(yyjson_val *value, uint64_t seed) {
-    return XXH3_64bits_withSeed(yyjson_get_str(value), yyjson_get_len(value), seed);
+    return pcr_str_hash(text_of(value), seed);
 }
 
 static uint64_t hash_members(yyjson_val *object, uint64_t seed) {

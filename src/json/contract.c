@@ -32,7 +32,7 @@ static int build_root(struct pcr_schema_loader *loader, struct pacer_contract *c
 
 int pcr_contract_build(const struct pcr_contract_source *source, struct pacer_contract **out,
                        struct pacer_error *err) {
-    struct pacer_error spare;
+    struct pacer_error spare = {0};
     *out = NULL;
     struct pacer_contract *contract = calloc(1, sizeof *contract);
     if (!contract)

@@ -20,7 +20,6 @@
 #include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <xxhash.h>
 
 #define COMPONENT "json"
 #define EXCERPT_BEFORE 16
@@ -270,7 +269,8 @@ static yyjson_val *duplicate_hashed(struct name_table *table, yyjson_val *object
     uint64_t seed = pcr_rand_process_seed();
     yyjson_val *key = unsafe_yyjson_get_first(object);
     for (size_t i = 0; i < n; i++, key = next_key(key)) {
-        size_t slot = XXH3_64bits_withSeed(yyjson_get_str(key), yyjson_get_len(key), seed);
+        size_t slot =
+            pcr_str_hash((struct pcr_str){yyjson_get_str(key), yyjson_get_len(key)}, seed);
         for (slot &= table->cap - 1; table->slots[slot]; slot = (slot + 1) & (table->cap - 1)) {
             if (same_name(table->slots[slot], key))
                 return key;

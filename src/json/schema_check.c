@@ -18,7 +18,6 @@
 #include "json/schema_priv.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 #define INLINE_WORDS 4
 
@@ -350,7 +349,7 @@ static const struct pcr_name *find_name(const struct pcr_members *m, struct pcr_
                                         size_t *index) {
     if (m->names_n == 0)
         return NULL;
-    uint32_t hash = (uint32_t)XXH3_64bits(text.ptr, text.len);
+    uint32_t hash = (uint32_t)pcr_str_hash(text, 0);
     for (size_t slot = hash & (m->slots_cap - 1); m->slots[slot];
          slot = (slot + 1) & (m->slots_cap - 1)) {
         *index = m->slots[slot] - 1;
@@ -658,15 +657,14 @@ static bool check_keywords(const struct subject *s) {
 
 // A schema with an unevaluated keyword sees what itself and its parts looked at, not what its
 // neighbours did.
-static bool check_tracking(struct subject *s) {
-    struct seen *outer = s->seen;
+static bool check_tracking(const struct subject *outer) {
     struct seen own;
-    if (!seen_init(s->run, &own, yyjson_get_len(s->value)))
+    if (!seen_init(outer->run, &own, yyjson_get_len(outer->value)))
         return false;
-    s->seen = &own;
-    bool ok = check_keywords(s);
-    if (outer && ok)
-        seen_merge(outer, &own);
+    const struct subject s = {outer->run, outer->node, outer->value, outer->at, &own};
+    bool ok = check_keywords(&s);
+    if (outer->seen && ok)
+        seen_merge(outer->seen, &own);
     seen_fini(&own);
     return ok;
 }
@@ -684,8 +682,8 @@ static bool apply(struct pcr_run *run, const struct pcr_node *node, yyjson_val *
     const struct pcr_scope *outer = run->scope;
     const struct pcr_scope scope = {node->resource, outer};
     if (!outer || outer->resource != node->resource)
-        run->scope = &scope;
-    struct subject s = {run, node, value, at, yyjson_is_ctn(value) ? seen : NULL};
+        run->scope = &scope; // cppcheck-suppress autoVariables; taken back below
+    const struct subject s = {run, node, value, at, yyjson_is_ctn(value) ? seen : NULL};
     bool ok = node->tracks && yyjson_is_ctn(value) ? check_tracking(&s) : check_keywords(&s);
     run->scope = outer;
     run->depth--;

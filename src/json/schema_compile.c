@@ -16,8 +16,6 @@
 // schema's JSON while checking (ten times slower, and every error comes late).
 #include "json/schema_priv.h"
 
-#include <xxhash.h>
-
 struct compiler {
     struct pcr_schema_loader *loader;
     struct pcr_node *node;
@@ -248,7 +246,7 @@ static bool read_branch(struct compiler *c, yyjson_val *value, struct pcr_keywor
 // -----------------------------------------------------------------------------------------------------
 
 static uint32_t name_hash(struct pcr_str name) {
-    return (uint32_t)XXH3_64bits(name.ptr, name.len);
+    return (uint32_t)pcr_str_hash(name, 0);
 }
 
 // The index of a name in the table, added if it is new. The table was made large enough.

