@@ -10,10 +10,9 @@ struct dtype {
     size_t size;
 };
 
-static const struct dtype dtypes[] = {
-    [PACER_DTYPE_INVALID] = {"INVALID", 0},
+static const struct dtype dtypes[] = {[PACER_DTYPE_INVALID] = {"INVALID", 0},
 #define X(name, text, size) [PACER_##name] = {text, size},
-    PACER_DTYPES(X)
+                                      PACER_DTYPES(X)
 #undef X
 };
 

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine: where a run happens. A cheap one at once on the caller's loop, since handing it to another thread and
-// back costs more than running it; all others on a worker, so that a loop is never held up.
+// The engine: where a run happens. A cheap one at once on the caller's loop, since handing it to
+// another thread and back costs more than running it; all others on a worker, so that a loop is
+// never held up.
 #include "infer/repository_priv.h"
 #include "infer/session_priv.h"
 
 #include <stdlib.h>
 
-// Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three times that the worker wins.
+// Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three
+// times that the worker wins.
 #define INLINE_NS (50 * PCR_NS_PER_US)
-// A further row costs less than the first one; the guess until cost models are measured per batch size.
+// A further row costs less than the first one; the guess until cost models are measured per batch
+// size.
 #define ROW_SHARE 8
 
 struct pcr_engine {
@@ -83,9 +86,10 @@ static void execute(struct pcr_infer_call *call, uint64_t start_ns) {
     call->queue_ns = start_ns - call->submitted_ns;
     uint64_t end_ns = start_ns;
     if (call->deadline_ns && start_ns >= call->deadline_ns) {
-        call->status = pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
-                               "the request's time was up after %llu ms in the queue; it was not computed",
-                               (unsigned long long)(call->queue_ns / PCR_NS_PER_MS));
+        call->status =
+            pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
+                    "the request's time was up after %llu ms in the queue; it was not computed",
+                    (unsigned long long)(call->queue_ns / PCR_NS_PER_MS));
     } else {
         call->status = pcr_session_run_checked(call->model->session, &call->run, call->arena,
                                                &call->outputs, &call->n_outputs, &call->error);

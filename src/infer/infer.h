@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The infer room: sessions, the model repository and the engine that runs requests. The only room that sees ONNX Runtime.
-// The public half is pacer/session.h and pacer/tensor.h.
+// The infer room: sessions, the model repository and the engine that runs requests. The only room
+// that sees ONNX Runtime. The public half is pacer/session.h and pacer/tensor.h.
 #ifndef PCR_INFER_H
 #define PCR_INFER_H
 
@@ -9,27 +9,32 @@
 
 #include <pacer/session.h>
 
-// --- sessions, as the other rooms need them ------------------------------------------------------------------
-// As pacer_session_run, but the result lives in `arena` (released at its reset). *outputs has n_outputs views in the
-// asked order (or the model's).
-int pcr_session_run(struct pacer_session *session, const struct pacer_run *run, struct pcr_arena *arena,
-                    const struct pacer_tensor **outputs, size_t *n_outputs, struct pacer_error *err);
-// Checks names, types and shapes of a run without running it; the first fault goes into err with the wording that
-// v2 clients expect. `model` is the name to use in messages.
-int pcr_session_check(const struct pacer_session *session, const char *model, const struct pacer_run *run,
-                      struct pacer_error *err);
+// --- sessions, as the other rooms need them
+// ------------------------------------------------------------------ As pacer_session_run, but the
+// result lives in `arena` (released at its reset). *outputs has n_outputs views in the asked order
+// (or the model's).
+int pcr_session_run(struct pacer_session *session, const struct pacer_run *run,
+                    struct pcr_arena *arena, const struct pacer_tensor **outputs, size_t *n_outputs,
+                    struct pacer_error *err);
+// Checks names, types and shapes of a run without running it; the first fault goes into err with
+// the wording that v2 clients expect. `model` is the name to use in messages.
+int pcr_session_check(const struct pacer_session *session, const char *model,
+                      const struct pacer_run *run, struct pacer_error *err);
 // Every metadata_props entry: false at the end.
 bool pcr_session_metadata_at(const struct pacer_session *session, size_t index, const char **key,
                              const char **value);
 // Bytes of the model file, and whether it is the quantized variant that runs.
 size_t pcr_session_file_bytes(const struct pacer_session *session);
 bool pcr_session_is_quantized(const struct pacer_session *session);
-// Inputs that need not be given because the model has a default for them; all are listed in *n. Borrowed.
-const struct pacer_tensor_info *pcr_session_optional_inputs(const struct pacer_session *session, size_t *n);
-// The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known, because the warm-up
-// was skipped or made-up inputs do not suit the model.
+// Inputs that need not be given because the model has a default for them; all are listed in *n.
+// Borrowed.
+const struct pacer_tensor_info *pcr_session_optional_inputs(const struct pacer_session *session,
+                                                            size_t *n);
+// The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known,
+// because the warm-up was skipped or made-up inputs do not suit the model.
 uint64_t pcr_session_run_ns(const struct pacer_session *session);
-// The elements of all inputs in that measurement; the unit in which the size of another run can be told.
+// The elements of all inputs in that measurement; the unit in which the size of another run can be
+// told.
 size_t pcr_session_warm_up_elements(const struct pacer_session *session);
 // ONNX Runtime's version, "1.30.0".
 const char *pcr_infer_runtime_version(void);
@@ -37,7 +42,8 @@ const char *pcr_infer_runtime_version(void);
 typedef void (*pcr_infer_log_cb)(enum pcr_log_level level, const char *message);
 void pcr_infer_log_to(pcr_infer_log_cb cb);
 
-// --- the model repository -----------------------------------------------------------------------------------
+// --- the model repository
+// -----------------------------------------------------------------------------------
 // models_dir/NAME.onnx, or models_dir/NAME/VERSION/model.onnx with an optional NAME/config.pbtxt.
 struct pcr_model_config { // what the configuration says of one model
     const char *name;
@@ -49,8 +55,9 @@ struct pcr_model_config { // what the configuration says of one model
 enum pcr_model_state { PCR_MODEL_LOADING, PCR_MODEL_READY, PCR_MODEL_UNLOADED, PCR_MODEL_FAILED };
 
 struct pcr_model_stats { // monotonic totals since load; v2 statistics
-    uint64_t inference_count, execution_count, success_count, success_ns, fail_count, fail_ns, queue_count,
-        queue_ns, input_count, input_ns, infer_count, infer_ns, output_count, output_ns, last_inference_ms;
+    uint64_t inference_count, execution_count, success_count, success_ns, fail_count, fail_ns,
+        queue_count, queue_ns, input_count, input_ns, infer_count, infer_ns, output_count,
+        output_ns, last_inference_ms;
 };
 
 // One version of one model. Immutable but for its statistics; reference-counted.
@@ -59,19 +66,20 @@ struct pcr_model {
     const char *version;      // "1" where the directory says so, else "1" for NAME.onnx
     const char *content_hash; // pacer_session_version
     struct pacer_session *session;
-    int max_batch_size;    // 0: the model does not batch in the v2 sense (first dimension not dynamic)
-    bool dynamic_batching; // config.pbtxt says so
-    uint64_t run_ns;       // measured cost of one row, after warm-up; UINT64_MAX: not known
+    int max_batch_size; // 0: the model does not batch in the v2 sense (first dimension not dynamic)
+    bool dynamic_batching;      // config.pbtxt says so
+    uint64_t run_ns;            // measured cost of one row, after warm-up; UINT64_MAX: not known
     bool max_batch_size_is_set; // by the configuration or config.pbtxt: larger batches are refused
 };
 void pcr_model_ref(struct pcr_model *model);
 void pcr_model_unref(struct pcr_model *model); // NULL is fine
 void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out);
-// Adds to the statistics: the engine counts runs and queueing, the server what it costs to read and write requests.
-// `last_inference_ms` replaces, 0 leaves it. Any thread.
+// Adds to the statistics: the engine counts runs and queueing, the server what it costs to read and
+// write requests. `last_inference_ms` replaces, 0 leaves it. Any thread.
 void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
 // pcr_session_check with the model's name, and its batch size where that was set.
-int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run, struct pacer_error *err);
+int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,
+                    struct pacer_error *err);
 
 struct pcr_repository;
 struct pcr_repository_options {
@@ -86,19 +94,23 @@ struct pcr_model_status { // one line of the index
     const char *reason; // of a failure, else ""
 };
 
-// Scans the directory and loads every model (blocks). A model that fails is logged, kept in the index with its
-// reason, and does not keep the others from serving. PACER_ENOTFOUND if the directory is not there.
+// Scans the directory and loads every model (blocks). A model that fails is logged, kept in the
+// index with its reason, and does not keep the others from serving. PACER_ENOTFOUND if the
+// directory is not there.
 int pcr_repository_open(const struct pcr_repository_options *options, struct pcr_repository **out,
                         struct pacer_error *err);
 void pcr_repository_close(struct pcr_repository *repository);
-// A reference to a ready model, or NULL with err PACER_ENOTFOUND ("Request for unknown model: 'M' is not found") or
-// PACER_EBUSY (known, not ready). `version` NULL or empty: the highest. Any thread; takes no lock that another
-// loop's requests wait on.
+// A reference to a ready model, or NULL with err PACER_ENOTFOUND ("Request for unknown model: 'M'
+// is not found") or PACER_EBUSY (known, not ready). `version` NULL or empty: the highest. Any
+// thread; takes no lock that another loop's requests wait on.
 struct pcr_model *pcr_repository_get(struct pcr_repository *repository, struct pcr_str name,
                                      struct pcr_str version, struct pacer_error *err);
-// (Re)loads or unloads a model by name; blocks; any thread. The old version serves until the new one is ready.
-int pcr_repository_load(struct pcr_repository *repository, struct pcr_str name, struct pacer_error *err);
-int pcr_repository_unload(struct pcr_repository *repository, struct pcr_str name, struct pacer_error *err);
+// (Re)loads or unloads a model by name; blocks; any thread. The old version serves until the new
+// one is ready.
+int pcr_repository_load(struct pcr_repository *repository, struct pcr_str name,
+                        struct pacer_error *err);
+int pcr_repository_unload(struct pcr_repository *repository, struct pcr_str name,
+                          struct pacer_error *err);
 // Looks at the directory again: new and changed files are loaded, vanished ones unloaded. Blocks.
 int pcr_repository_rescan(struct pcr_repository *repository, struct pacer_error *err);
 // The index, sorted by name and version, in `arena`.
@@ -106,27 +118,31 @@ int pcr_repository_index(struct pcr_repository *repository, struct pcr_arena *ar
                          struct pcr_model_status **out, size_t *n);
 bool pcr_repository_ready(struct pcr_repository *repository); // all models that should be there are
 
-// --- the engine ----------------------------------------------------------------------------------------------
-// Runs a request: at once on the calling loop where the model is cheap (measured cost under INLINE_NS), else on a worker.
+// --- the engine
+// ----------------------------------------------------------------------------------------------
+// Runs a request: at once on the calling loop where the model is cheap (measured cost under
+// INLINE_NS), else on a worker.
 struct pcr_engine;
-struct pcr_infer_call { // the caller's memory until `done`
+struct pcr_infer_call {      // the caller's memory until `done`
     struct pcr_model *model; // one reference, given back by the caller
     struct pacer_run run;    // borrowed until `done`
     struct pcr_arena *arena; // results live here
     struct pcr_loop *loop;   // `done` is called on this one
     void (*done)(struct pcr_infer_call *call);
     void *user;
-    uint64_t deadline_ns; // monotonic; 0: none. Past it the call fails with PACER_ETIMEDOUT, uncomputed
+    uint64_t
+        deadline_ns; // monotonic; 0: none. Past it the call fails with PACER_ETIMEDOUT, uncomputed
     // results, set before `done`
     int status;
     struct pacer_error error;
     const struct pacer_tensor *outputs;
     size_t n_outputs;
     uint64_t queue_ns, infer_ns;
-    struct pcr_job job; // private
+    struct pcr_job job;    // private
     uint64_t submitted_ns; // private
 };
-int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out, struct pacer_error *err);
+int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
+                      struct pacer_error *err);
 void pcr_engine_destroy(struct pcr_engine *engine);
 // On call->loop's thread. `done` is always called exactly once, possibly before this returns.
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call);

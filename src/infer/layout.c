@@ -2,13 +2,14 @@
 // What lies in a models directory.
 //
 //     NAME.onnx                        one model, version 1
-//     NAME.int8.onnx                   its quantized variant; a model of its own only where NAME.onnx is not there
-//     NAME/VERSION/model.onnx          versions are whole numbers; anything else in NAME is left alone
-//     NAME/VERSION/model.int8.onnx     the quantized variant
+//     NAME.int8.onnx                   its quantized variant; a model of its own only where
+//     NAME.onnx is not there NAME/VERSION/model.onnx          versions are whole numbers; anything
+//     else in NAME is left alone NAME/VERSION/model.int8.onnx     the quantized variant
 //     NAME/config.pbtxt                optional
 //
-// Names that begin with a dot are skipped (Kubernetes keeps its links so), as is everything that fits no line of the
-// above: the external data of models lies here too. Where both forms claim a name, the directory has it.
+// Names that begin with a dot are skipped (Kubernetes keeps its links so), as is everything that
+// fits no line of the above: the external data of models lies here too. Where both forms claim a
+// name, the directory has it.
 #include "infer/repository_priv.h"
 
 #include <dirent.h>
@@ -52,7 +53,8 @@ static bool exists(const char *path, mode_t type) {
 static int add(struct layout *l, const char *name, uint64_t number, const char *path,
                const struct pcr_pbtxt *config, const char *fault) {
     if (++l->n > MODELS_MAX)
-        return pcr_err(l->err, PACER_ELIMIT, "repository", "%s: more than %d models", l->dir, MODELS_MAX);
+        return pcr_err(l->err, PACER_ELIMIT, "repository", "%s: more than %d models", l->dir,
+                       MODELS_MAX);
     struct pcr_found *found = pcr_arena_calloc(l->arena, 1, sizeof *found);
     if (!found)
         return out_of_memory(l);
@@ -79,10 +81,12 @@ static int add_file(struct layout *l, const char *file) {
     const char *text = pcr_arena_dup(l->arena, name);
     if (!path || !text)
         return out_of_memory(l);
-    if (!pcr_model_name_ok(name) || (l->only && strcmp(l->only, text) != 0) || !exists(path, S_IFREG))
+    if (!pcr_model_name_ok(name) || (l->only && strcmp(l->only, text) != 0) ||
+        !exists(path, S_IFREG))
         return 0;
     if (pcr_str_ends_with(name, PCR_STR(".int8"))) {
-        const char *plain = pcr_arena_printf(l->arena, "%s/%.*s.onnx", l->dir, (int)(name.len - 5), file);
+        const char *plain =
+            pcr_arena_printf(l->arena, "%s/%.*s.onnx", l->dir, (int)(name.len - 5), file);
         if (!plain)
             return out_of_memory(l);
         if (exists(plain, S_IFREG))
@@ -92,7 +96,8 @@ static int add_file(struct layout *l, const char *file) {
 }
 
 // Reads NAME/config.pbtxt if it is there; *fault is the message if it is wrong.
-static int read_config(struct layout *l, const char *dir, struct pcr_pbtxt *config, const char **fault) {
+static int read_config(struct layout *l, const char *dir, struct pcr_pbtxt *config,
+                       const char **fault) {
     pcr_pbtxt_parse(PCR_STR(""), config, NULL);
     const char *path = pcr_arena_printf(l->arena, "%s/config.pbtxt", dir);
     if (!path)
@@ -158,7 +163,8 @@ static int list_versions(struct layout *l, const char *dir, struct versions *out
         else if (exists(path, S_IFREG))
             code = add_number(l, out, number);
         if (out->n > MODELS_MAX)
-            code = pcr_err(l->err, PACER_ELIMIT, "repository", "%s: more than %d versions", dir, MODELS_MAX);
+            code = pcr_err(l->err, PACER_ELIMIT, "repository", "%s: more than %d versions", dir,
+                           MODELS_MAX);
     }
     closedir(d);
     if (out->n)
@@ -224,8 +230,8 @@ static int add_entry(struct layout *l, const char *name) {
     l->found = found; // the directory is listed when its own turn comes
     l->n = n;
     if (code == 0 && claimed) {
-        pcr_log(PCR_LOG_WARN, "repository", "%s/%s is not served: the directory %s has that name", l->dir,
-                name, twin);
+        pcr_log(PCR_LOG_WARN, "repository", "%s/%s is not served: the directory %s has that name",
+                l->dir, name, twin);
         return 0;
     }
     return code < 0 ? code : add_file(l, name);
@@ -236,8 +242,9 @@ int pcr_layout_scan(const char *models_dir, const char *only, struct pcr_arena *
     struct layout layout = {.dir = models_dir, .only = only, .arena = arena, .err = err};
     DIR *d = opendir(models_dir);
     if (!d)
-        return pcr_err(err, errno == ENOENT || errno == ENOTDIR ? PACER_ENOTFOUND : PACER_EIO, "repository",
-                       "the models directory %s cannot be read: %s", models_dir, strerror(errno));
+        return pcr_err(err, errno == ENOENT || errno == ENOTDIR ? PACER_ENOTFOUND : PACER_EIO,
+                       "repository", "the models directory %s cannot be read: %s", models_dir,
+                       strerror(errno));
     int code = 0;
     for (const struct dirent *entry; code == 0 && (entry = readdir(d));)
         if (entry->d_name[0] != '.')

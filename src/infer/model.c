@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One version of one model: a session with what the repository knows of it, and its statistics.
 //
-// The reference count and each slot of statistics have cache lines of their own. A thread counts in the slot its hint
-// leads to, so threads do not take a line away from each other as long as there are no more than STAT_SLOTS of them; more
-// share, which the atomic additions allow.
+// The reference count and each slot of statistics have cache lines of their own. A thread counts in
+// the slot its hint leads to, so threads do not take a line away from each other as long as there
+// are no more than STAT_SLOTS of them; more share, which the atomic additions allow.
 #include "infer/repository_priv.h"
 
 #include <stdatomic.h>
@@ -12,7 +12,8 @@
 #define CACHE_LINE 64
 #define STAT_SLOTS 16
 #define STAT_FIELDS (sizeof(struct pcr_model_stats) / sizeof(uint64_t))
-// Offered where neither the configuration nor config.pbtxt says anything; clients learn it and batch up to it.
+// Offered where neither the configuration nor config.pbtxt says anything; clients learn it and
+// batch up to it.
 #define MAX_BATCH_DEFAULT 256
 
 _Static_assert(sizeof(struct pcr_model_stats) % sizeof(uint64_t) == 0, "counters only");
@@ -56,16 +57,18 @@ static int set_batching(struct pcr_model *model, const struct pcr_found *found,
     model->max_batch_size_is_set = asked > 0;
     model->dynamic_batching = found->config.dynamic_batching;
     if (asked > 0 && !can)
-        return pcr_err(err, PACER_EMODEL, "repository",
-                       "max_batch_size is %d, but not every input and output of the model has a dynamic first "
-                       "dimension; set it to 0 or leave it out",
-                       asked);
+        return pcr_err(
+            err, PACER_EMODEL, "repository",
+            "max_batch_size is %d, but not every input and output of the model has a dynamic first "
+            "dimension; set it to 0 or leave it out",
+            asked);
     model->max_batch_size = !can ? 0 : asked >= 0 ? asked : MAX_BATCH_DEFAULT;
     return 0;
 }
 
 int pcr_model_create(const struct pcr_found *found, const struct pcr_model_config *config,
-                     struct pacer_session *session, struct pcr_model **out, struct pacer_error *err) {
+                     struct pacer_session *session, struct pcr_model **out,
+                     struct pacer_error *err) {
     struct model *model = aligned_alloc(2 * CACHE_LINE, sizeof *model);
     size_t name_bytes = strlen(found->name) + 1;
     char *text = malloc(name_bytes + strlen(found->version) + 1);
@@ -106,7 +109,8 @@ void pcr_model_unref(struct pcr_model *shown) {
     if (!shown)
         return;
     struct model *model = model_of(shown);
-    // Release: what this user did comes before; acquire: what all users did is seen by the one who frees.
+    // Release: what this user did comes before; acquire: what all users did is seen by the one who
+    // frees.
     size_t before = atomic_fetch_sub_explicit(&model->refs, 1, memory_order_acq_rel);
     PCR_ASSERT(before > 0);
     if (before > 1)
@@ -143,13 +147,14 @@ void pcr_model_stats(const struct pcr_model *shown, struct pcr_model_stats *out)
     memcpy(out, fields, sizeof *out);
 }
 
-int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run, struct pacer_error *err) {
+int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,
+                    struct pacer_error *err) {
     int code = pcr_session_check(model->session, model->name, run, err);
     if (code < 0 || !model->max_batch_size_is_set || run->n_inputs == 0 || run->inputs[0].rank == 0)
         return code;
     if (run->inputs[0].shape[0] <= model->max_batch_size)
         return 0;
     return pcr_err(err, PACER_EINVAL, "session",
-                   "inference request batch-size must be <= %d for '%s', got %lld", model->max_batch_size,
-                   model->name, (long long)run->inputs[0].shape[0]);
+                   "inference request batch-size must be <= %d for '%s', got %lld",
+                   model->max_batch_size, model->name, (long long)run->inputs[0].shape[0]);
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Model files: read once, looked through, hashed, and only then given to ONNX Runtime.
 //
-// The bytes that were checked and hashed are the bytes that are loaded: the model is read into memory and the session is
-// made from there. Files with external weights are opened by ONNX Runtime itself, so their identity is taken
-// before and compared after. A location is followed if it is a plain relative path whose file, with all links
-// resolved, lies below the folder the model was asked for in or the folder its own links lead to. The second is what
-// model hubs and Kubernetes volumes need, where model and weights are links into one store.
+// The bytes that were checked and hashed are the bytes that are loaded: the model is read into
+// memory and the session is made from there. Files with external weights are opened by ONNX Runtime
+// itself, so their identity is taken before and compared after. A location is followed if it is a
+// plain relative path whose file, with all links resolved, lies below the folder the model was
+// asked for in or the folder its own links lead to. The second is what model hubs and Kubernetes
+// volumes need, where model and weights are links into one store.
 //
-// Rejected: handing the external files over in memory (AddExternalInitializersFromFilesInMemory). ONNX Runtime 1.21
-// replaces initializers of the main graph only and opens the rest by path all the same.
+// Rejected: handing the external files over in memory (AddExternalInitializersFromFilesInMemory).
+// ONNX Runtime 1.21 replaces initializers of the main graph only and opens the rest by path all the
+// same.
 #include "infer/session_priv.h"
 
 #include "onnx/onnx.h"
@@ -81,7 +83,8 @@ static int read_open_file(int fd, const char *path, struct pcr_model_file *out,
     out->size = (size_t)st.st_size;
     out->bytes = malloc(out->size ? out->size : 1);
     if (!out->bytes)
-        return pcr_err(err, PACER_ENOMEM, "session", "%s: no memory for its %zu bytes", path, out->size);
+        return pcr_err(err, PACER_ENOMEM, "session", "%s: no memory for its %zu bytes", path,
+                       out->size);
     errno = EIO;
     if (read_exactly(fd, out->bytes, out->size) < 0)
         return io_error(err, path, "it could not be read whole");
@@ -112,10 +115,11 @@ static bool is_below(const char *path, const char *folder) {
 }
 
 static int outside(struct pacer_error *err, struct pcr_str location, const char *why) {
-    return pcr_err(err, PACER_EMODEL, "session",
-                   "the model keeps weights in '%.*s', which is not followed: %s; external data must lie "
-                   "in the folder of the model",
-                   location.len > 100 ? 100 : (int)location.len, location.ptr, why);
+    return pcr_err(
+        err, PACER_EMODEL, "session",
+        "the model keeps weights in '%.*s', which is not followed: %s; external data must lie "
+        "in the folder of the model",
+        location.len > 100 ? 100 : (int)location.len, location.ptr, why);
 }
 
 static int add_external(struct look *look, const char *path, const struct stat *st,
@@ -138,7 +142,8 @@ static int add_external(struct look *look, const char *path, const struct stat *
     return 0;
 }
 
-static int on_external(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err) {
+static int on_external(void *ctx, const struct pcr_onnx_external *external,
+                       struct pacer_error *err) {
     struct look *look = ctx;
     struct pcr_str location = external->location;
     const char *fault = pcr_onnx_location_fault(location);
@@ -151,10 +156,11 @@ static int on_external(void *ctx, const struct pcr_onnx_external *external, stru
     if (location.len > INT_MAX || n < 0 || (size_t)n >= sizeof joined)
         return outside(err, location, "its path is too long");
     if (!realpath(joined, real))
-        return pcr_err(err, PACER_EMODEL, "session",
-                       "the model keeps weights in '%.*s', which is not there: %s; put that file beside "
-                       "the model",
-                       (int)location.len, location.ptr, strerror(errno));
+        return pcr_err(
+            err, PACER_EMODEL, "session",
+            "the model keeps weights in '%.*s', which is not there: %s; put that file beside "
+            "the model",
+            (int)location.len, location.ptr, strerror(errno));
     if (!is_below(real, look->file->folder) && !is_below(real, look->own_folder))
         return outside(err, location, "a link leads out of the folder");
     struct stat st;
@@ -162,11 +168,12 @@ static int on_external(void *ctx, const struct pcr_onnx_external *external, stru
         return outside(err, location, "it is not a regular file");
     uint64_t size = (uint64_t)st.st_size;
     if (external->offset > size || external->length > size - external->offset)
-        return pcr_err(err, PACER_EMODEL, "session",
-                       "the model wants %llu bytes from byte %llu of '%.*s', which has %llu: that file is "
-                       "cut short or belongs to another model",
-                       (unsigned long long)external->length, (unsigned long long)external->offset,
-                       (int)location.len, location.ptr, (unsigned long long)size);
+        return pcr_err(
+            err, PACER_EMODEL, "session",
+            "the model wants %llu bytes from byte %llu of '%.*s', which has %llu: that file is "
+            "cut short or belongs to another model",
+            (unsigned long long)external->length, (unsigned long long)external->offset,
+            (int)location.len, location.ptr, (unsigned long long)size);
     return add_external(look, real, &st, err);
 }
 
@@ -216,7 +223,8 @@ static int hash_file(EVP_MD_CTX *digest, const char *path, struct pacer_error *e
     return code;
 }
 
-// SHA-256 of the model and the files of its external data, in the order in which they are first named.
+// SHA-256 of the model and the files of its external data, in the order in which they are first
+// named.
 static int hash_model(struct pcr_model_file *file, struct pacer_error *err) {
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     unsigned char sum[EVP_MAX_MD_SIZE];

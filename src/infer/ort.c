@@ -24,8 +24,8 @@ static void ORT_API_CALL on_log(void *ctx, OrtLoggingLevel severity, const char 
         cb(severity >= ORT_LOGGING_LEVEL_ERROR ? PCR_LOG_ERROR : PCR_LOG_WARN, message);
 }
 
-// ONNX Runtime puts the place in its source before many of its words: "/…/graph.cc:12 bool onnxruntime::F(int) const ".
-// That says nothing to the owner of a model, so it is left out.
+// ONNX Runtime puts the place in its source before many of its words: "/…/graph.cc:12 bool
+// onnxruntime::F(int) const ". That says nothing to the owner of a model, so it is left out.
 static const char *skip_place(const char *place) {
     const char *at = strchr(place, '(');
     int depth = 0;
@@ -76,8 +76,8 @@ static void make_env(void) {
         return;
     }
     OrtEnv *env = NULL;
-    OrtStatus *status = ort.api->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOGGING_LEVEL_WARNING,
-                                                           "pacer", &env);
+    OrtStatus *status =
+        ort.api->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOGGING_LEVEL_WARNING, "pacer", &env);
     if (!status)
         status = ort.api->DisableTelemetryEvents(env);
     if (!status)

@@ -15,12 +15,14 @@ struct pcr_ort {
     OrtAllocator *allocator; // ONNX Runtime's default one; its own memory
 };
 
-// Made at the first call, kept for the life of the process; NULL with *err where it cannot be made. Any thread.
+// Made at the first call, kept for the life of the process; NULL with *err where it cannot be made.
+// Any thread.
 const struct pcr_ort *pcr_ort_get(struct pacer_error *err);
 // The environment that pcr_ort_get made before.
 const struct pcr_ort *pcr_ort(void);
 
-// Takes a status that is not NULL: its words behind `what` and a colon go into *err; returns `code`.
+// Takes a status that is not NULL: its words behind `what` and a colon go into *err; returns
+// `code`.
 int pcr_ort_fail(struct pacer_error *err, int code, OrtStatus *status, const char *what);
 
 enum pacer_dtype pcr_ort_dtype(ONNXTensorElementDataType type);

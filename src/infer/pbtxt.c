@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // config.pbtxt: the text form of protobuf, as far as Triton's model configurations use it.
 //
-// Fields are `name: scalar`, `name: [scalars]`, `name { fields }`, `name < fields >` or a list of those; commas and
-// semicolons between them mean nothing and `#` begins a comment. What a field means is decided by its path from the
-// top ("version_policy.latest.num_versions"); paths that mean nothing here are read over, so a configuration
-// made for Triton works as it is. Nothing is allocated; the depth of nesting is bounded.
+// Fields are `name: scalar`, `name: [scalars]`, `name { fields }`, `name < fields >` or a list of
+// those; commas and semicolons between them mean nothing and `#` begins a comment. What a field
+// means is decided by its path from the top ("version_policy.latest.num_versions"); paths that mean
+// nothing here are read over, so a configuration made for Triton works as it is. Nothing is
+// allocated; the depth of nesting is bounded.
 #include "infer/repository_priv.h"
 
 #include <ctype.h>
@@ -125,7 +126,8 @@ static int read_value(struct reader *r, unsigned depth) {
     }
     if (r->at < r->end && (*r->at == '"' || *r->at == '\'')) {
         int code = 0;
-        while (code == 0 && r->at < r->end && (*r->at == '"' || *r->at == '\'')) { // "a" "b" is "ab"
+        while (code == 0 && r->at < r->end &&
+               (*r->at == '"' || *r->at == '\'')) { // "a" "b" is "ab"
             code = skip_string(r, *r->at++);
             skip_space(r);
         }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry: one session per file, options and content, however many ask and however many ask at once.
+// The registry: one session per file, options and content, however many ask and however many ask at
+// once.
 //
-// The key is the resolved path, the folder it was asked for in, the options and the identity of the file (device,
-// inode, size, modification time), so a changed file is a new key and the old session lives on until its users give
-// it back. The first to ask for a key loads; the others wait for that load and share its result or its error. One
-// mutex guards it all: getting a session is control-plane work, running one does not come here.
+// The key is the resolved path, the folder it was asked for in, the options and the identity of the
+// file (device, inode, size, modification time), so a changed file is a new key and the old session
+// lives on until its users give it back. The first to ask for a key loads; the others wait for that
+// load and share its result or its error. One mutex guards it all: getting a session is
+// control-plane work, running one does not come here.
 //
-// Rejected: a negative cache. A failed entry leaves the map at once, so the next one to ask tries again; the file may
-// have been mended without a visible change (its external data, say).
+// Rejected: a negative cache. A failed entry leaves the map at once, so the next one to ask tries
+// again; the file may have been mended without a visible change (its external data, say).
 #include "infer/session_priv.h"
 
 #include <errno.h>
@@ -90,7 +92,8 @@ static int make_request(struct request *request, const char *path,
     static const struct pacer_session_options defaults = PACER_SESSION_OPTIONS_INIT;
     request->options = defaults;
     if (options && options->size > sizeof *options)
-        return pcr_err(err, PACER_EINVAL, "session", "the options are of a newer libpacer than this");
+        return pcr_err(err, PACER_EINVAL, "session",
+                       "the options are of a newer libpacer than this");
     if (options) // an older caller's are shorter
         memcpy(&request->options, options, options->size);
     if (request->options.intra_op_threads <= 0)
@@ -109,7 +112,8 @@ static void free_entry(struct pcr_session_entry *entry) {
     free(entry);
 }
 
-// Under the lock: gives one reference back; true if the caller must close the session and free the entry.
+// Under the lock: gives one reference back; true if the caller must close the session and free the
+// entry.
 static bool drop(struct pcr_session_entry *entry) {
     PCR_ASSERT(entry->refs > 0);
     if (--entry->refs > 0)
@@ -133,11 +137,12 @@ static struct pcr_session_entry *add(const char *key) {
     return entry;
 }
 
-static int load(struct pcr_session_entry *entry, const struct request *request, struct pacer_session **out,
-                struct pacer_error *err) {
+static int load(struct pcr_session_entry *entry, const struct request *request,
+                struct pacer_session **out, struct pacer_error *err) {
     struct pacer_session *session = NULL;
     struct pacer_error error = {0};
-    int code = pcr_session_open(request->path, request->folder, &request->options, &session, &error);
+    int code =
+        pcr_session_open(request->path, request->folder, &request->options, &session, &error);
     if (code == 0) {
         session->entry = entry;
         session->is_quantized = request->is_quantized;
@@ -164,7 +169,8 @@ static int load(struct pcr_session_entry *entry, const struct request *request, 
 }
 
 // Under the lock: waits for another's load. The reference was taken before.
-static int join(struct pcr_session_entry *entry, struct pacer_session **out, struct pacer_error *err) {
+static int join(struct pcr_session_entry *entry, struct pacer_session **out,
+                struct pacer_error *err) {
     while (entry->state == LOADING)
         pthread_cond_wait(&loaded, &lock);
     if (entry->state == LOADED) {
@@ -179,7 +185,8 @@ static int join(struct pcr_session_entry *entry, struct pacer_session **out, str
     return code;
 }
 
-// Under the lock: the entry that may be shared, or NULL. One whose external data has changed is forgotten.
+// Under the lock: the entry that may be shared, or NULL. One whose external data has changed is
+// forgotten.
 static struct pcr_session_entry *find(const char *key) {
     struct pcr_session_entry *entry = pcr_map_get(&entries, pcr_str(key));
     if (entry && entry->state == LOADED && !pcr_externals_unchanged(entry->session->externals)) {

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model repository: which models there are, and a reference to one of them in a few dozen nanoseconds.
+// The model repository: which models there are, and a reference to one of them in a few dozen
+// nanoseconds.
 //
-// Readers (requests on the loops) see an immutable snapshot: entries sorted by name and version. A change makes a new
-// snapshot that shares the unchanged entries and swaps the pointer; one mutex orders the writers, who load models while
-// they hold it, and no reader ever takes it.
+// Readers (requests on the loops) see an immutable snapshot: entries sorted by name and version. A
+// change makes a new snapshot that shares the unchanged entries and swaps the pointer; one mutex
+// orders the writers, who load models while they hold it, and no reader ever takes it.
 //
-// A reader must not use a snapshot that a writer frees. So it first shows which snapshot it uses in a slot of a small
-// array (a hazard pointer), looks up, takes a reference to the model and clears the slot. Ordering: the reader
-// stores the slot, then reads the snapshot pointer again; the writer swaps the pointer, then reads the slots; all four are
-// sequentially consistent. If the reader's second look still saw the old pointer, its store came before the swap in
-// the single total order, so the writer's scan sees the slot and waits until it is cleared. Otherwise the reader saw
-// the new pointer and starts over with it. A writer waits only for lookups (no reader blocks while it holds a slot),
-// and readers never wait for a writer. A slot is claimed by compare-and-swap from the one the thread's hint names, so threads
-// come and go without registering, and each loop in effect has its own cache line.
+// A reader must not use a snapshot that a writer frees. So it first shows which snapshot it uses in
+// a slot of a small array (a hazard pointer), looks up, takes a reference to the model and clears
+// the slot. Ordering: the reader stores the slot, then reads the snapshot pointer again; the writer
+// swaps the pointer, then reads the slots; all four are sequentially consistent. If the reader's
+// second look still saw the old pointer, its store came before the swap in the single total order,
+// so the writer's scan sees the slot and waits until it is cleared. Otherwise the reader saw the
+// new pointer and starts over with it. A writer waits only for lookups (no reader blocks while it
+// holds a slot), and readers never wait for a writer. A slot is claimed by compare-and-swap from
+// the one the thread's hint names, so threads come and go without registering, and each loop in
+// effect has its own cache line.
 //
-// A new file never takes the place of a good model before it is loaded and warmed up, and not at all if that
-// fails: then the old version goes on serving and the index gives the reason.
+// A new file never takes the place of a good model before it is loaded and warmed up, and not at
+// all if that fails: then the old version goes on serving and the index gives the reason.
 //
-// Rejected: a reader-writer lock (its count is one cache line for all loops, and a waiting writer stops readers), and
-// per-loop copies handed round by mailbox (models would be freed only when the slowest loop has looked).
+// Rejected: a reader-writer lock (its count is one cache line for all loops, and a waiting writer
+// stops readers), and per-loop copies handed round by mailbox (models would be freed only when the
+// slowest loop has looked).
 #include "infer/repository_priv.h"
 
 #include <pthread.h>
@@ -61,7 +65,8 @@ struct pcr_repository {
     int intra_op_threads;
 };
 
-// --- entries and snapshots: writers only ---------------------------------------------------------------------
+// --- entries and snapshots: writers only
+// ---------------------------------------------------------------------
 static void entry_unref(struct entry *entry) {
     if (!entry || --entry->refs > 0)
         return;
@@ -149,8 +154,8 @@ static struct snapshot *now(struct pcr_repository *r) {
     return atomic_load(&r->current);
 }
 
-// Puts `entry` in the place of the one with its name and version, or takes that one out if `entry` is NULL. Takes over the
-// reference.
+// Puts `entry` in the place of the one with its name and version, or takes that one out if `entry`
+// is NULL. Takes over the reference.
 static int replace(struct pcr_repository *r, const char *name, uint64_t number, struct entry *entry,
                    struct pacer_error *err) {
     const struct snapshot *old = now(r);
@@ -183,7 +188,8 @@ static int set(struct pcr_repository *r, const struct pcr_found *found, enum pcr
     return replace(r, found->name, found->number, entry, err);
 }
 
-// --- loading ---------------------------------------------------------------------------------------------------
+// --- loading
+// ---------------------------------------------------------------------------------------------------
 static const struct pcr_model_config *config_of(const struct pcr_repository *r, const char *name) {
     for (size_t i = 0; i < r->n_configs; i++)
         if (strcmp(r->configs[i].name, name) == 0)
@@ -213,21 +219,23 @@ static bool is_same(const struct pcr_model *a, const struct pcr_model *b) {
 }
 
 // Keeps what served before, if anything did.
-static int note_failure(struct pcr_repository *r, const struct pcr_found *found, struct pcr_model *before,
-                        const struct pacer_error *fault) {
+static int note_failure(struct pcr_repository *r, const struct pcr_found *found,
+                        struct pcr_model *before, const struct pacer_error *fault) {
     pcr_log(PCR_LOG_ERROR, "repository", "model '%s' version %s: %s%s", found->name, found->version,
             fault->message, before ? "; the one loaded before goes on serving" : "");
     char reason[sizeof fault->message + 64];
-    snprintf(reason, sizeof reason, "%s%s", before ? "the file that is there now was refused: " : "",
-             fault->message);
+    snprintf(reason, sizeof reason, "%s%s",
+             before ? "the file that is there now was refused: " : "", fault->message);
     if (before)
         pcr_model_ref(before);
     return set(r, found, before ? PCR_MODEL_READY : PCR_MODEL_FAILED, reason, before, NULL);
 }
 
-static int load_found(struct pcr_repository *r, const struct pcr_found *found, struct pacer_error *err) {
+static int load_found(struct pcr_repository *r, const struct pcr_found *found,
+                      struct pacer_error *err) {
     const struct entry *old = find(now(r), found->name, found->number);
-    struct pcr_model *before = old ? old->model : NULL; // the entry may go, so this needs a reference
+    struct pcr_model *before =
+        old ? old->model : NULL; // the entry may go, so this needs a reference
     bool was_clean = old && old->state == PCR_MODEL_READY && !*old->reason;
     if (before)
         pcr_model_ref(before);
@@ -263,7 +271,8 @@ static bool is_found(const struct pcr_found *found, const struct entry *entry) {
 }
 
 // Takes out what is not there any more; `only` may be NULL.
-static void drop_vanished(struct pcr_repository *r, const struct pcr_found *found, const char *only) {
+static void drop_vanished(struct pcr_repository *r, const struct pcr_found *found,
+                          const char *only) {
     for (size_t i = 0; i < now(r)->n;) {
         const struct entry *entry = now(r)->entries[i];
         if ((only && strcmp(entry->name, only) != 0) || is_found(found, entry)) {
@@ -290,7 +299,8 @@ static void note_missing(struct pcr_repository *r) {
             continue;
         char reason[512];
         snprintf(reason, sizeof reason,
-                 "the configuration names it, but there is neither %s/%.64s.onnx nor %.64s/VERSION/model.onnx",
+                 "the configuration names it, but there is neither %s/%.64s.onnx nor "
+                 "%.64s/VERSION/model.onnx",
                  r->dir, name, name);
         pcr_log(PCR_LOG_ERROR, "repository", "model '%s': %s", name, reason);
         struct pcr_found missing = {.name = name, .version = "", .number = UINT64_MAX};
@@ -323,7 +333,8 @@ int pcr_repository_rescan(struct pcr_repository *r, struct pacer_error *err) {
 }
 
 static int unknown(struct pacer_error *err, struct pcr_str name) {
-    return pcr_err(err, PACER_ENOTFOUND, "repository", "Request for unknown model: '%.*s' is not found",
+    return pcr_err(err, PACER_ENOTFOUND, "repository",
+                   "Request for unknown model: '%.*s' is not found",
                    name.len > 256 ? 256 : (int)name.len, name.ptr);
 }
 
@@ -364,8 +375,9 @@ int pcr_repository_load(struct pcr_repository *r, struct pcr_str name, struct pa
 int pcr_repository_unload(struct pcr_repository *r, struct pcr_str name, struct pacer_error *err) {
     pthread_mutex_lock(&r->writers);
     size_t i = lower_bound(now(r), name, 0);
-    int code = i < now(r)->n && pcr_str_eq(pcr_str(now(r)->entries[i]->name), name) ? 0
-                                                                                    : unknown(err, name);
+    int code = i < now(r)->n && pcr_str_eq(pcr_str(now(r)->entries[i]->name), name)
+                   ? 0
+                   : unknown(err, name);
     for (; code == 0 && i < now(r)->n && pcr_str_eq(pcr_str(now(r)->entries[i]->name), name); i++) {
         const struct entry *old = now(r)->entries[i];
         struct entry *entry = entry_create(old->name, old->version, old->number, PCR_MODEL_UNLOADED,
@@ -377,7 +389,8 @@ int pcr_repository_unload(struct pcr_repository *r, struct pcr_str name, struct 
     return code;
 }
 
-// --- reading -----------------------------------------------------------------------------------------------------
+// --- reading
+// -----------------------------------------------------------------------------------------------------
 // The snapshot, kept alive until leave(*slot).
 static struct snapshot *enter(struct pcr_repository *r, struct reader_slot **slot) {
     struct snapshot *s;
@@ -398,25 +411,27 @@ static void leave(struct reader_slot *slot) {
     atomic_store_explicit(&slot->used, NULL, memory_order_release);
 }
 
-static struct pcr_model *not_there(struct pacer_error *err, struct pcr_str name, struct pcr_str version,
-                                   const struct entry *known) {
+static struct pcr_model *not_there(struct pacer_error *err, struct pcr_str name,
+                                   struct pcr_str version, const struct entry *known) {
     int n = name.len > 200 ? 200 : (int)name.len;
     int v = version.len > 20 ? 20 : (int)version.len;
     if (known && known->state == PCR_MODEL_LOADING)
-        pcr_err(err, PACER_EBUSY, "repository", "model '%.*s' is being loaded; try again", n, name.ptr);
+        pcr_err(err, PACER_EBUSY, "repository", "model '%.*s' is being loaded; try again", n,
+                name.ptr);
     else if (known)
         pcr_err(err, PACER_EBUSY, "repository", "model '%.*s' is not ready: %s", n, name.ptr,
                 known->reason);
     else if (version.len)
         pcr_err(err, PACER_ENOTFOUND, "repository",
-                "Request for unknown model: '%.*s' version %.*s is not found", n, name.ptr, v, version.ptr);
+                "Request for unknown model: '%.*s' version %.*s is not found", n, name.ptr, v,
+                version.ptr);
     else
         unknown(err, name);
     return NULL;
 }
 
-struct pcr_model *pcr_repository_get(struct pcr_repository *r, struct pcr_str name, struct pcr_str version,
-                                     struct pacer_error *err) {
+struct pcr_model *pcr_repository_get(struct pcr_repository *r, struct pcr_str name,
+                                     struct pcr_str version, struct pacer_error *err) {
     struct reader_slot *slot;
     const struct snapshot *s = enter(r, &slot);
     const struct entry *known = NULL;
@@ -438,18 +453,19 @@ struct pcr_model *pcr_repository_get(struct pcr_repository *r, struct pcr_str na
     return model;
 }
 
-int pcr_repository_index(struct pcr_repository *r, struct pcr_arena *arena, struct pcr_model_status **out,
-                         size_t *n) {
+int pcr_repository_index(struct pcr_repository *r, struct pcr_arena *arena,
+                         struct pcr_model_status **out, size_t *n) {
     struct reader_slot *slot;
     const struct snapshot *s = enter(r, &slot);
     struct pcr_model_status *lines = pcr_arena_calloc(arena, s->n + 1, sizeof *lines);
     bool whole = lines != NULL;
     for (size_t i = 0; i < s->n && whole; i++) {
         const struct entry *entry = s->entries[i];
-        lines[i] = (struct pcr_model_status){.name = pcr_arena_dup(arena, pcr_str(entry->name)),
-                                             .version = pcr_arena_dup(arena, pcr_str(entry->version)),
-                                             .state = entry->state,
-                                             .reason = pcr_arena_dup(arena, pcr_str(entry->reason))};
+        lines[i] =
+            (struct pcr_model_status){.name = pcr_arena_dup(arena, pcr_str(entry->name)),
+                                      .version = pcr_arena_dup(arena, pcr_str(entry->version)),
+                                      .state = entry->state,
+                                      .reason = pcr_arena_dup(arena, pcr_str(entry->reason))};
         whole = lines[i].name && lines[i].version && lines[i].reason;
     }
     *out = lines;
@@ -463,12 +479,14 @@ bool pcr_repository_ready(struct pcr_repository *r) {
     const struct snapshot *s = enter(r, &slot);
     bool ready = true;
     for (size_t i = 0; i < s->n && ready; i++)
-        ready = s->entries[i]->state == PCR_MODEL_READY || s->entries[i]->state == PCR_MODEL_UNLOADED;
+        ready =
+            s->entries[i]->state == PCR_MODEL_READY || s->entries[i]->state == PCR_MODEL_UNLOADED;
     leave(slot);
     return ready;
 }
 
-// --- opening and closing ---------------------------------------------------------------------------------------
+// --- opening and closing
+// ---------------------------------------------------------------------------------------
 static int copy_options(struct pcr_repository *r, const struct pcr_repository_options *options,
                         struct pacer_error *err) {
     struct pcr_model_config *configs =

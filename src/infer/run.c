@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One run: check, wrap, run, view.
 //
-// Inputs are wrapped, not copied: ONNX Runtime reads the caller's memory. Outputs are views into ONNX Runtime's own
-// values, which the arena releases at its reset. What must be copied: strings (ONNX Runtime keeps std::string), inputs that
-// lie at an address their type does not allow, booleans that are neither 0 nor 1 (undefined behaviour in C++), and
-// an output that is the caller's input under another name, because the caller's memory is only lent for the call.
+// Inputs are wrapped, not copied: ONNX Runtime reads the caller's memory. Outputs are views into
+// ONNX Runtime's own values, which the arena releases at its reset. What must be copied: strings
+// (ONNX Runtime keeps std::string), inputs that lie at an address their type does not allow,
+// booleans that are neither 0 nor 1 (undefined behaviour in C++), and an output that is the
+// caller's input under another name, because the caller's memory is only lent for the call.
 //
-// The checks come first and speak in the words v2 clients match on. They are the same for the library and the server, and
-// complete: what passes is run, so a wrong shape never reaches a kernel.
+// The checks come first and speak in the words v2 clients match on. They are the same for the
+// library and the server, and complete: what passes is run, so a wrong shape never reaches a
+// kernel.
 #include "infer/session_priv.h"
 
 #include <stdio.h>
@@ -15,7 +17,8 @@
 
 #define RESULT_BYTES_MAX ((size_t)1 << 30)
 
-// --- checks ----------------------------------------------------------------------------------------------------
+// --- checks
+// ----------------------------------------------------------------------------------------------------
 void pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes) {
     size_t n = (size_t)snprintf(out, out_bytes, "[");
     for (size_t i = 0; i < rank && n + 24 < out_bytes; i++)
@@ -47,18 +50,21 @@ static int check_shape(const struct pacer_tensor_info *info, const char *model,
     int code = pacer_shape_count(tensor->shape, tensor->rank, &count);
     size_t size = pacer_dtype_size(tensor->dtype);
     if (code == PACER_ELIMIT || (code == 0 && count > SIZE_MAX / (size ? size : 16)))
-        return pcr_err(err, PACER_ELIMIT, "session",
-                       "shape %s for input '%s' for model '%s' has more elements than memory can hold", got,
-                       tensor->name, model);
+        return pcr_err(
+            err, PACER_ELIMIT, "session",
+            "shape %s for input '%s' for model '%s' has more elements than memory can hold", got,
+            tensor->name, model);
     if (code == 0 && shape_fits(info, tensor))
         return 0;
     pcr_shape_text(info->shape, info->rank, expected, sizeof expected);
     return pcr_err(err, PACER_EINVAL, "session",
-                   "unexpected shape for input '%s' for model '%s'. Expected %s, got %s", tensor->name,
-                   model, info->shape ? expected : "any shape without negative dimensions", got);
+                   "unexpected shape for input '%s' for model '%s'. Expected %s, got %s",
+                   tensor->name, model,
+                   info->shape ? expected : "any shape without negative dimensions", got);
 }
 
-static bool check_shape_quickly(const struct pacer_tensor_info *info, const struct pacer_tensor *t) {
+static bool check_shape_quickly(const struct pacer_tensor_info *info,
+                                const struct pacer_tensor *t) {
     size_t count;
     size_t size = pacer_dtype_size(t->dtype);
     return t->rank <= PACER_RANK_MAX && shape_fits(info, t) &&
@@ -69,15 +75,18 @@ static bool check_shape_quickly(const struct pacer_tensor_info *info, const stru
 static int wrong_count(const struct pacer_session *s, const char *model, size_t n,
                        struct pacer_error *err) {
     if (s->n_required == s->n_inputs)
-        return pcr_err(err, PACER_EINVAL, "session", "expected %zu inputs but got %zu inputs for model '%s'",
-                       s->n_inputs, n, model);
-    return pcr_err(err, PACER_EINVAL, "session",
-                   "expected number of inputs between %zu and %zu but got %zu inputs for model '%s'",
-                   s->n_required, s->n_inputs, n, model);
+        return pcr_err(err, PACER_EINVAL, "session",
+                       "expected %zu inputs but got %zu inputs for model '%s'", s->n_inputs, n,
+                       model);
+    return pcr_err(
+        err, PACER_EINVAL, "session",
+        "expected number of inputs between %zu and %zu but got %zu inputs for model '%s'",
+        s->n_required, s->n_inputs, n, model);
 }
 
-static int missing_input(const struct pacer_session *s, const char *model, const struct pacer_run *run,
-                         const uint64_t *seen, struct pacer_error *err) {
+static int missing_input(const struct pacer_session *s, const char *model,
+                         const struct pacer_run *run, const uint64_t *seen,
+                         struct pacer_error *err) {
     size_t i = 0;
     while (i < s->n_required && (seen[i / 64] >> (i % 64) & 1))
         i++;
@@ -87,7 +96,8 @@ static int missing_input(const struct pacer_session *s, const char *model, const
                    s->n_required, run->n_inputs, model, s->inputs[i].name);
 }
 
-// Position of a name; clients mostly send in the model's own order, so that place is looked at first.
+// Position of a name; clients mostly send in the model's own order, so that place is looked at
+// first.
 static size_t position(const struct pacer_tensor_info *infos, size_t n, const struct pcr_map *index,
                        const char *name, size_t guess) {
     if (guess < n && strcmp(infos[guess].name, name) == 0)
@@ -100,23 +110,24 @@ static int check_input(const struct pacer_session *s, const char *model,
                        struct pacer_error *err) {
     size_t i = position(s->inputs, s->n_inputs, &s->input_index, tensor->name, guess);
     if (i >= s->n_inputs)
-        return pcr_err(err, PACER_EINVAL, "session", "unexpected inference input '%s' for model '%s'",
-                       tensor->name, model);
+        return pcr_err(err, PACER_EINVAL, "session",
+                       "unexpected inference input '%s' for model '%s'", tensor->name, model);
     if (seen[i / 64] >> (i % 64) & 1)
         return pcr_err(err, PACER_EINVAL, "session", "input '%s' is given twice for model '%s'",
                        tensor->name, model);
     seen[i / 64] |= (uint64_t)1 << (i % 64);
     if (tensor->dtype != s->inputs[i].dtype)
         return pcr_err(err, PACER_EINVAL, "session",
-                       "inference input '%s' data-type is '%s', but model '%s' expects '%s'", tensor->name,
-                       pacer_dtype_name(tensor->dtype), model, pacer_dtype_name(s->inputs[i].dtype));
+                       "inference input '%s' data-type is '%s', but model '%s' expects '%s'",
+                       tensor->name, pacer_dtype_name(tensor->dtype), model,
+                       pacer_dtype_name(s->inputs[i].dtype));
     if (PCR_LIKELY(check_shape_quickly(&s->inputs[i], tensor)))
         return 0;
     return check_shape(&s->inputs[i], model, tensor, err);
 }
 
-static int check_outputs(const struct pacer_session *s, const char *model, const struct pacer_run *run,
-                         struct pacer_error *err) {
+static int check_outputs(const struct pacer_session *s, const char *model,
+                         const struct pacer_run *run, struct pacer_error *err) {
     if (run->n_outputs > s->n_outputs)
         return pcr_err(err, PACER_EINVAL, "session",
                        "%zu outputs are asked for, but model '%s' has %zu", run->n_outputs, model,
@@ -127,10 +138,11 @@ static int check_outputs(const struct pacer_session *s, const char *model, const
         size_t i = position(s->outputs, s->n_outputs, &s->output_index, run->outputs[k], k);
         if (i >= s->n_outputs)
             return pcr_err(err, PACER_EINVAL, "session",
-                           "unexpected inference output '%s' for model '%s'", run->outputs[k], model);
+                           "unexpected inference output '%s' for model '%s'", run->outputs[k],
+                           model);
         if (seen[i / 64] >> (i % 64) & 1)
-            return pcr_err(err, PACER_EINVAL, "session", "output '%s' is asked for twice of model '%s'",
-                           run->outputs[k], model);
+            return pcr_err(err, PACER_EINVAL, "session",
+                           "output '%s' is asked for twice of model '%s'", run->outputs[k], model);
         seen[i / 64] |= (uint64_t)1 << (i % 64);
     }
     return 0;
@@ -153,9 +165,11 @@ int pcr_session_check(const struct pacer_session *s, const char *model, const st
     return check_outputs(s, model, run, err);
 }
 
-// --- inputs --------------------------------------------------------------------------------------------------
+// --- inputs
+// --------------------------------------------------------------------------------------------------
 static int arena_full(struct pacer_error *err) {
-    return pcr_err(err, PACER_ENOMEM, "session", "the run needs more memory than the request may take");
+    return pcr_err(err, PACER_ENOMEM, "session",
+                   "the run needs more memory than the request may take");
 }
 
 static OrtStatus *fill_strings(const OrtApi *api, const struct pacer_tensor *tensor, size_t count,
@@ -179,7 +193,8 @@ static bool has_odd_bools(const uint8_t *data, size_t count) {
 }
 
 // The memory ONNX Runtime may read: the caller's, or a clean copy. NULL if the arena is full.
-static const void *readable(const struct pacer_tensor *tensor, size_t count, struct pcr_arena *arena) {
+static const void *readable(const struct pacer_tensor *tensor, size_t count,
+                            struct pcr_arena *arena) {
     static const uint64_t nothing;
     size_t size = pacer_dtype_size(tensor->dtype);
     if (count == 0)
@@ -213,13 +228,14 @@ static int wrap_input(const struct pacer_tensor *tensor, struct pcr_arena *arena
         if (!data)
             return arena_full(err);
         status = ort->api->CreateTensorWithDataAsOrtValue(
-            ort->cpu, (void *)(uintptr_t)data, count * pacer_dtype_size(tensor->dtype), tensor->shape,
-            tensor->rank, pcr_ort_type(tensor->dtype), out);
+            ort->cpu, (void *)(uintptr_t)data, count * pacer_dtype_size(tensor->dtype),
+            tensor->shape, tensor->rank, pcr_ort_type(tensor->dtype), out);
     }
     return status ? pcr_ort_fail(err, PACER_EMODEL, status, tensor->name) : 0;
 }
 
-// --- outputs -------------------------------------------------------------------------------------------------
+// --- outputs
+// -------------------------------------------------------------------------------------------------
 struct held { // what the arena's reset releases
     size_t n;
     OrtValue *values[];
@@ -233,8 +249,8 @@ static void release_held(void *ptr) {
             api->ReleaseValue(held->values[i]);
 }
 
-static int read_shape(OrtValue *value, struct pcr_arena *arena, struct pacer_tensor *out, size_t *count,
-                      struct pacer_error *err) {
+static int read_shape(OrtValue *value, struct pcr_arena *arena, struct pacer_tensor *out,
+                      size_t *count, struct pacer_error *err) {
     const OrtApi *api = pcr_ort()->api;
     OrtTensorTypeAndShapeInfo *info = NULL;
     ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
@@ -257,8 +273,8 @@ static int read_shape(OrtValue *value, struct pcr_arena *arena, struct pacer_ten
     return shape ? pacer_shape_count(shape, out->rank, count) : arena_full(err);
 }
 
-static int read_strings(OrtValue *value, size_t count, struct pcr_arena *arena, struct pacer_tensor *out,
-                        struct pacer_error *err) {
+static int read_strings(OrtValue *value, size_t count, struct pcr_arena *arena,
+                        struct pacer_tensor *out, struct pacer_error *err) {
     const OrtApi *api = pcr_ort()->api;
     size_t total = 0;
     OrtStatus *status = api->GetStringTensorDataLength(value, &total);
@@ -295,7 +311,8 @@ static int view_output(const struct pacer_run *run, OrtValue *value, struct pcr_
     if (status)
         return pcr_ort_fail(err, PACER_EMODEL, status, out->name);
     if (!is_tensor)
-        return pcr_err(err, PACER_EMODEL, "session", "output '%s' came out as no tensor", out->name);
+        return pcr_err(err, PACER_EMODEL, "session", "output '%s' came out as no tensor",
+                       out->name);
     int code = read_shape(value, arena, out, &count, err);
     if (code < 0 || out->dtype == PACER_BYTES)
         return code < 0 ? code : read_strings(value, count, arena, out, err);
@@ -313,8 +330,9 @@ static int view_output(const struct pacer_run *run, OrtValue *value, struct pcr_
     return 0;
 }
 
-// --- the run -------------------------------------------------------------------------------------------------
-struct work { // of one run, in its arena
+// --- the run
+// -------------------------------------------------------------------------------------------------
+struct work {           // of one run, in its arena
     const char **names; // of the inputs, in the run's order
     OrtValue **inputs;
     struct held *held;
@@ -323,13 +341,14 @@ struct work { // of one run, in its arena
     size_t n_outputs;
 };
 
-static int prepare(const struct pacer_session *s, const struct pacer_run *run, struct pcr_arena *arena,
-                   struct work *work, struct pacer_error *err) {
+static int prepare(const struct pacer_session *s, const struct pacer_run *run,
+                   struct pcr_arena *arena, struct work *work, struct pacer_error *err) {
     work->n_outputs = run->n_outputs ? run->n_outputs : s->n_outputs;
     work->wanted = run->n_outputs ? run->outputs : s->output_names;
     work->names = pcr_arena_array(arena, run->n_inputs + 1, sizeof *work->names);
     work->inputs = pcr_arena_calloc(arena, run->n_inputs + 1, sizeof(OrtValue *));
-    work->held = pcr_arena_calloc(arena, 1, sizeof *work->held + work->n_outputs * sizeof(OrtValue *));
+    work->held =
+        pcr_arena_calloc(arena, 1, sizeof *work->held + work->n_outputs * sizeof(OrtValue *));
     work->outputs = pcr_arena_calloc(arena, work->n_outputs + 1, sizeof *work->outputs);
     if (!work->names || !work->inputs || !work->held || !work->outputs)
         return arena_full(err);
@@ -349,8 +368,8 @@ static int run_ort(struct pacer_session *s, const struct pacer_run *run, struct 
         code = wrap_input(&run->inputs[i], arena, &work->inputs[i], err);
     if (code == 0) {
         OrtStatus *status =
-            api->Run(s->ort, NULL, work->names, (const OrtValue *const *)work->inputs, run->n_inputs,
-                     work->wanted, work->n_outputs, work->held->values);
+            api->Run(s->ort, NULL, work->names, (const OrtValue *const *)work->inputs,
+                     run->n_inputs, work->wanted, work->n_outputs, work->held->values);
         if (status) {
             code = pcr_session_run_code(api->GetErrorCode(status));
             pcr_ort_fail(err, code, status, "ONNX Runtime could not run the model");
@@ -386,13 +405,15 @@ int pcr_session_run_checked(struct pacer_session *session, const struct pacer_ru
     return 0;
 }
 
-int pcr_session_run(struct pacer_session *session, const struct pacer_run *run, struct pcr_arena *arena,
-                    const struct pacer_tensor **outputs, size_t *n_outputs, struct pacer_error *err) {
+int pcr_session_run(struct pacer_session *session, const struct pacer_run *run,
+                    struct pcr_arena *arena, const struct pacer_tensor **outputs, size_t *n_outputs,
+                    struct pacer_error *err) {
     int code = pcr_session_check(session, session->name, run, err);
     return code < 0 ? code : pcr_session_run_checked(session, run, arena, outputs, n_outputs, err);
 }
 
-// --- the library's form ------------------------------------------------------------------------------------
+// --- the library's form
+// ------------------------------------------------------------------------------------
 struct pacer_result {
     struct pcr_arena arena;
     const struct pacer_tensor *tensors;

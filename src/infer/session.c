@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making a session: options, what the model declares, refusals that are better told at loading than at the first run.
+// Making a session: options, what the model declares, refusals that are better told at loading than
+// at the first run.
 //
-// All that a run needs is worked out here once: names in the form ONNX Runtime wants them, an index from name to
-// position, types and shapes. It is immutable afterwards, so any number of threads run one session without a lock.
+// All that a run needs is worked out here once: names in the form ONNX Runtime wants them, an index
+// from name to position, types and shapes. It is immutable afterwards, so any number of threads run
+// one session without a lock.
 //
-// Settings: one intra-op thread without spinning (one run on one core is the fastest for small models, and a server has
-// other requests for the other cores), all graph optimisations, no memory patterns (they are kept per input
-// shape and grow with every new batch size), and ONNX format only, since a file that says it is in ONNX Runtime's own
-// format would get past the checks of model_file.c.
+// Settings: one intra-op thread without spinning (one run on one core is the fastest for small
+// models, and a server has other requests for the other cores), all graph optimisations, no memory
+// patterns (they are kept per input shape and grow with every new batch size), and ONNX format
+// only, since a file that says it is in ONNX Runtime's own format would get past the checks of
+// model_file.c.
 #include "infer/session_priv.h"
 
 #include <onnxruntime_session_options_config_keys.h>
@@ -46,8 +49,9 @@ static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, c
     return status;
 }
 
-static int create(struct pacer_session *session, const struct pcr_model_file *file, const char *path,
-                  const struct pacer_session_options *options, struct pacer_error *err) {
+static int create(struct pacer_session *session, const struct pcr_model_file *file,
+                  const char *path, const struct pacer_session_options *options,
+                  struct pacer_error *err) {
     const struct pcr_ort *ort = pcr_ort_get(err);
     if (!ort)
         return PACER_EINTERNAL;
@@ -56,7 +60,8 @@ static int create(struct pacer_session *session, const struct pcr_model_file *fi
     if (!status)
         status = set_options(ort, o, file->folder, options);
     if (!status)
-        status = ort->api->CreateSessionFromArray(ort->env, file->bytes, file->size, o, &session->ort);
+        status =
+            ort->api->CreateSessionFromArray(ort->env, file->bytes, file->size, o, &session->ort);
     if (o)
         ort->api->ReleaseSessionOptions(o);
     if (status) {
@@ -71,7 +76,8 @@ static int create(struct pacer_session *session, const struct pcr_model_file *fi
     return 0;
 }
 
-// --- what the model declares -----------------------------------------------------------------------------------
+// --- what the model declares
+// -----------------------------------------------------------------------------------
 enum side { REQUIRED, OPTIONAL, OUTPUT };
 
 static OrtStatus *get_count(const struct pacer_session *s, enum side side, size_t *n) {
@@ -89,7 +95,8 @@ static OrtStatus *get_name(const struct pacer_session *s, enum side side, size_t
                : ort->api->SessionGetOutputName(s->ort, i, ort->allocator, name);
 }
 
-static OrtStatus *get_type(const struct pacer_session *s, enum side side, size_t i, OrtTypeInfo **out) {
+static OrtStatus *get_type(const struct pacer_session *s, enum side side, size_t i,
+                           OrtTypeInfo **out) {
     const OrtApi *api = pcr_ort()->api;
     return side == REQUIRED   ? api->SessionGetInputTypeInfo(s->ort, i, out)
            : side == OPTIONAL ? api->SessionGetOverridableInitializerTypeInfo(s->ort, i, out)
@@ -111,12 +118,13 @@ static const char *onnx_type_name(enum ONNXType type) {
     }
 }
 
-static int refuse_type(struct pacer_error *err, enum side side, const char *name, enum ONNXType type) {
-    const char *remedy =
-        side == OUTPUT && (type == ONNX_TYPE_SEQUENCE || type == ONNX_TYPE_MAP)
-            ? " (a ZipMap? convert the model with the option zipmap=False, so that it gives a tensor of "
-              "probabilities)"
-            : "";
+static int refuse_type(struct pacer_error *err, enum side side, const char *name,
+                       enum ONNXType type) {
+    const char *remedy = side == OUTPUT && (type == ONNX_TYPE_SEQUENCE || type == ONNX_TYPE_MAP)
+                             ? " (a ZipMap? convert the model with the option zipmap=False, so "
+                               "that it gives a tensor of "
+                               "probabilities)"
+                             : "";
     return pcr_err(err, PACER_EMODEL, "session", "%s '%s' is %s; pacer serves tensors only%s",
                    side == OUTPUT ? "output" : "input", name, onnx_type_name(type), remedy);
 }
@@ -133,13 +141,15 @@ static int read_tensor_info(struct pacer_session *s, const OrtTensorTypeAndShape
         return pcr_ort_fail(err, PACER_EMODEL, status, info->name);
     info->dtype = pcr_ort_dtype(type);
     if (info->dtype == PACER_DTYPE_INVALID)
-        return pcr_err(err, PACER_EMODEL, "session",
-                       "'%s' has elements of type %s, which the inference protocol cannot carry; add a Cast "
-                       "to the model",
-                       info->name, pcr_ort_type_name(type));
+        return pcr_err(
+            err, PACER_EMODEL, "session",
+            "'%s' has elements of type %s, which the inference protocol cannot carry; add a Cast "
+            "to the model",
+            info->name, pcr_ort_type_name(type));
     if (rank > PACER_RANK_MAX)
-        return pcr_err(err, PACER_EMODEL, "session", "'%s' has %zu dimensions; at most %d are served",
-                       info->name, rank, PACER_RANK_MAX);
+        return pcr_err(err, PACER_EMODEL, "session",
+                       "'%s' has %zu dimensions; at most %d are served", info->name, rank,
+                       PACER_RANK_MAX);
     int64_t *shape = pcr_arena_calloc(&s->arena, rank ? rank : 1, sizeof *shape);
     if (!shape)
         return out_of_memory(err);
@@ -169,8 +179,8 @@ static int read_type(struct pacer_session *s, enum side side, const OrtTypeInfo 
     return read_tensor_info(s, tensor, info, err);
 }
 
-static int read_value(struct pacer_session *s, enum side side, size_t i, struct pacer_tensor_info *info,
-                      struct pacer_error *err) {
+static int read_value(struct pacer_session *s, enum side side, size_t i,
+                      struct pacer_tensor_info *info, struct pacer_error *err) {
     const struct pcr_ort *ort = pcr_ort();
     char *name = NULL;
     OrtStatus *status = get_name(s, side, i, &name);
@@ -204,8 +214,9 @@ static int index_names(struct pcr_arena *arena, const struct pacer_tensor_info *
     return 0;
 }
 
-static int read_side(struct pacer_session *s, enum side side, size_t n, struct pacer_tensor_info *infos,
-                     const struct pcr_model_file *file, struct pacer_error *err) {
+static int read_side(struct pacer_session *s, enum side side, size_t n,
+                     struct pacer_tensor_info *infos, const struct pcr_model_file *file,
+                     struct pacer_error *err) {
     for (size_t i = 0; i < n; i++) {
         int code = read_value(s, side, i, &infos[i], err);
         if (code < 0)
@@ -227,7 +238,8 @@ static int read_values(struct pacer_session *s, const struct pcr_model_file *fil
         status = get_count(s, OUTPUT, &s->n_outputs);
     if (status)
         return pcr_ort_fail(err, PACER_EMODEL, status, "inputs and outputs");
-    if (s->n_required + n_optional > PCR_SESSION_VALUES_MAX || s->n_outputs > PCR_SESSION_VALUES_MAX)
+    if (s->n_required + n_optional > PCR_SESSION_VALUES_MAX ||
+        s->n_outputs > PCR_SESSION_VALUES_MAX)
         return pcr_err(err, PACER_EMODEL, "session", "more than %d inputs or outputs",
                        PCR_SESSION_VALUES_MAX);
     s->n_inputs = s->n_required + n_optional;
@@ -241,13 +253,16 @@ static int read_values(struct pacer_session *s, const struct pcr_model_file *fil
     if (code == 0)
         code = read_side(s, OUTPUT, s->n_outputs, s->outputs, file, err);
     if (code == 0)
-        code = index_names(&s->arena, s->inputs, s->n_inputs, &s->input_names, &s->input_index, err);
+        code =
+            index_names(&s->arena, s->inputs, s->n_inputs, &s->input_names, &s->input_index, err);
     if (code == 0)
-        code = index_names(&s->arena, s->outputs, s->n_outputs, &s->output_names, &s->output_index, err);
+        code = index_names(&s->arena, s->outputs, s->n_outputs, &s->output_names, &s->output_index,
+                           err);
     return code;
 }
 
-// --- metadata ------------------------------------------------------------------------------------------------
+// --- metadata
+// ------------------------------------------------------------------------------------------------
 // Copies a string of ONNX Runtime's and gives it back; NULL when memory is out.
 static const char *take(struct pcr_arena *arena, char *text) {
     const struct pcr_ort *ort = pcr_ort();
@@ -265,10 +280,9 @@ static int copy_metadata(struct pacer_session *s, const OrtModelMetadata *metada
     s->metadata = pcr_arena_calloc(&s->arena, 2 * n + 1, sizeof *s->metadata);
     for (size_t i = 0; i < n; i++) { // every key, since each must be given back
         char *value = NULL;
-        OrtStatus *status =
-            s->metadata ? ort->api->ModelMetadataLookupCustomMetadataMap(metadata, ort->allocator,
-                                                                         keys[i], &value)
-                        : NULL;
+        OrtStatus *status = s->metadata ? ort->api->ModelMetadataLookupCustomMetadataMap(
+                                              metadata, ort->allocator, keys[i], &value)
+                                        : NULL;
         if (status)
             ort->api->ReleaseStatus(status);
         const char *key = take(&s->arena, keys[i]);
@@ -290,7 +304,8 @@ static int read_metadata(struct pacer_session *s, struct pacer_error *err) {
     int64_t n = 0;
     OrtStatus *status = ort->api->SessionGetModelMetadata(s->ort, &metadata);
     if (!status)
-        status = ort->api->ModelMetadataGetCustomMetadataMapKeys(metadata, ort->allocator, &keys, &n);
+        status =
+            ort->api->ModelMetadataGetCustomMetadataMapKeys(metadata, ort->allocator, &keys, &n);
     int code = 0;
     if (status)
         code = pcr_ort_fail(err, PACER_EMODEL, status, "metadata");
@@ -306,7 +321,8 @@ static int read_metadata(struct pacer_session *s, struct pacer_error *err) {
     return code;
 }
 
-// --- opening and closing ------------------------------------------------------------------------------------
+// --- opening and closing
+// ------------------------------------------------------------------------------------
 static int keep_externals(struct pacer_session *s, const struct pcr_model_file *file,
                           struct pacer_error *err) {
     struct pcr_external_file **tail = &s->externals;
@@ -345,8 +361,9 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
     return code;
 }
 
-int pcr_session_open(const char *path, const char *folder, const struct pacer_session_options *options,
-                     struct pacer_session **out, struct pacer_error *err) {
+int pcr_session_open(const char *path, const char *folder,
+                     const struct pacer_session_options *options, struct pacer_session **out,
+                     struct pacer_error *err) {
     struct pcr_model_file file;
     int code = pcr_model_file_open(path, folder, &file, err);
     if (code < 0)
@@ -379,8 +396,10 @@ void pcr_session_close(struct pacer_session *s) {
     free(s);
 }
 
-// --- what others ask -----------------------------------------------------------------------------------------
-const struct pacer_tensor_info *pacer_session_inputs(const struct pacer_session *session, size_t *n) {
+// --- what others ask
+// -----------------------------------------------------------------------------------------
+const struct pacer_tensor_info *pacer_session_inputs(const struct pacer_session *session,
+                                                     size_t *n) {
     *n = session->n_required;
     return session->inputs;
 }
@@ -391,7 +410,8 @@ const struct pacer_tensor_info *pcr_session_optional_inputs(const struct pacer_s
     return session->inputs + session->n_required;
 }
 
-const struct pacer_tensor_info *pacer_session_outputs(const struct pacer_session *session, size_t *n) {
+const struct pacer_tensor_info *pacer_session_outputs(const struct pacer_session *session,
+                                                      size_t *n) {
     *n = session->n_outputs;
     return session->outputs;
 }

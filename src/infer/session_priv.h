@@ -41,7 +41,8 @@ struct pcr_list_of_names {
     bool is_output;
     struct pcr_list_of_names *next;
 };
-// Reads and checks the model at `path`, which is asked for below `folder` (both with links resolved).
+// Reads and checks the model at `path`, which is asked for below `folder` (both with links
+// resolved).
 int pcr_model_file_open(const char *path, const char *folder, struct pcr_model_file *out,
                         struct pacer_error *err);
 void pcr_model_file_close(struct pcr_model_file *file);
@@ -54,7 +55,7 @@ bool pcr_externals_unchanged(const struct pcr_external_file *externals);
 struct pacer_session {
     struct pcr_arena arena; // everything below but the OrtSession
     OrtSession *ort;
-    const char *name; // for messages: the file's name without its ending
+    const char *name;                 // for messages: the file's name without its ending
     struct pacer_tensor_info *inputs; // the required ones, then the ones with a default
     size_t n_inputs;
     size_t n_required;
@@ -77,8 +78,9 @@ struct pacer_session {
 };
 
 // Loads, without the registry. `path` and `folder` as in pcr_model_file_open.
-int pcr_session_open(const char *path, const char *folder, const struct pacer_session_options *options,
-                     struct pacer_session **out, struct pacer_error *err);
+int pcr_session_open(const char *path, const char *folder,
+                     const struct pacer_session_options *options, struct pacer_session **out,
+                     struct pacer_error *err);
 void pcr_session_close(struct pacer_session *session);
 // pcr_session_run for a run that was checked.
 int pcr_session_run_checked(struct pacer_session *session, const struct pacer_run *run,

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The warm-up: the first run of a model pays for memory and for kernels' own preparation, so nobody's request shall be it.
+// The warm-up: the first run of a model pays for memory and for kernels' own preparation, so
+// nobody's request shall be it.
 //
-// Every dynamic dimension is 1 and every element 0 (strings: empty); where the model fails on that it is tried with
-// ones (strings: "1"), since some models divide by an input or read numbers from text. A model that fails on both may still
-// be good: the inputs are made up. So only the errors that no input can mend (a kernel that does not exist) refuse it; otherwise
-// it is served, its cost counts as unknown and it is therefore never run on a loop's thread.
+// Every dynamic dimension is 1 and every element 0 (strings: empty); where the model fails on that
+// it is tried with ones (strings: "1"), since some models divide by an input or read numbers from
+// text. A model that fails on both may still be good: the inputs are made up. So only the errors
+// that no input can mend (a kernel that does not exist) refuse it; otherwise it is served, its cost
+// counts as unknown and it is therefore never run on a loop's thread.
 #include "infer/session_priv.h"
 
 #include <stdlib.h>
@@ -134,8 +136,7 @@ int pcr_session_warm_up(struct pacer_session *s, struct pacer_error *err) {
         return 0;
     if (code == PACER_EUNSUPPORTED)
         return pcr_err(err, PACER_EMODEL, "session", "the warm-up run failed: %s", fault.message);
-    s->warm_up_note =
-        code == 1 ? "its inputs are too large to be made up"
-                  : pcr_arena_dup(&s->arena, pcr_str(fault.message));
+    s->warm_up_note = code == 1 ? "its inputs are too large to be made up"
+                                : pcr_arena_dup(&s->arena, pcr_str(fault.message));
     return 0;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The onnx room: what an ONNX file says, without running it. The only room that sees protobuf-c.
 //
-// Two ways to look at a file. pcr_onnx_scan walks the wire format as it lies in memory: it takes no memory, so it may
-// be used on anything before ONNX Runtime sees it. pcr_onnx_load unpacks the file for `pacer inspect`.
+// Two ways to look at a file. pcr_onnx_scan walks the wire format as it lies in memory: it takes no
+// memory, so it may be used on anything before ONNX Runtime sees it. pcr_onnx_load unpacks the file
+// for `pacer inspect`.
 #ifndef PCR_ONNX_H
 #define PCR_ONNX_H
 
@@ -11,10 +12,11 @@
 #include <pacer/tensor.h>
 
 #define PCR_ONNX_FILE_BYTES_MAX ((size_t)INT32_MAX) // protobuf has no longer messages
-#define PCR_ONNX_DEPTH_MAX 100                      // messages within messages; protobuf's own limit
+#define PCR_ONNX_DEPTH_MAX 100 // messages within messages; protobuf's own limit
 
-// --- looking without unpacking --------------------------------------------------------------------------------
-// A tensor that says its numbers are in another file.
+// --- looking without unpacking
+// -------------------------------------------------------------------------------- A tensor that
+// says its numbers are in another file.
 struct pcr_onnx_external {
     struct pcr_str location; // as the file has it: whatever somebody wrote
     uint64_t offset;
@@ -27,30 +29,33 @@ struct pcr_onnx_value {
     bool is_output;
     bool has_shape; // false: not even the number of dimensions is declared
 };
-struct pcr_onnx_visitor { // either may be NULL; the first negative answer ends the scan and is its result
+struct pcr_onnx_visitor { // either may be NULL; the first negative answer ends the scan and is its
+                          // result
     int (*external)(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err);
     int (*value)(void *ctx, const struct pcr_onnx_value *value, struct pacer_error *err);
 };
 
-// Walks through every message of a model file: graphs in graphs, attributes, functions and training graphs included.
-// PACER_EMODEL with the offset and, where the bytes are of a kind people mistake for ONNX, its name: not ONNX,
-// truncated, nested deeper than PCR_ONNX_DEPTH_MAX, no graph.
+// Walks through every message of a model file: graphs in graphs, attributes, functions and training
+// graphs included. PACER_EMODEL with the offset and, where the bytes are of a kind people mistake
+// for ONNX, its name: not ONNX, truncated, nested deeper than PCR_ONNX_DEPTH_MAX, no graph.
 int pcr_onnx_scan(struct pcr_str file, const struct pcr_onnx_visitor *visitor, void *ctx,
                   struct pacer_error *err);
 // What a file that is no ONNX model is instead ("a Git LFS pointer; …"), or NULL. Static text.
 const char *pcr_onnx_sniff(struct pcr_str file);
-// The text after a location was judged by its letters alone: NULL if it is a plain relative path, else why it must not
-// be followed. Static text.
+// The text after a location was judged by its letters alone: NULL if it is a plain relative path,
+// else why it must not be followed. Static text.
 const char *pcr_onnx_location_fault(struct pcr_str location);
 
-// --- unpacking ------------------------------------------------------------------------------------------------
+// --- unpacking
+// ------------------------------------------------------------------------------------------------
 struct pcr_onnx_dim {
     int64_t value;    // -1: dynamic
     const char *name; // of a dynamic one ("batch"), or NULL
 };
 struct pcr_onnx_io {
     const char *name;
-    const char *type; // as the inference protocol has it ("FP32"), or in words ("sequence of map of INT64 to FP32")
+    const char *type; // as the inference protocol has it ("FP32"), or in words ("sequence of map of
+                      // INT64 to FP32")
     bool has_shape;
     size_t rank;
     const struct pcr_onnx_dim *dims;
@@ -102,16 +107,17 @@ struct pcr_onnx_summary {
     size_t n_externals;
 };
 
-// Reads and unpacks the file at `path`. It takes up to four times the file's size of memory for as long as it works.
-// PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL as pcr_onnx_scan, PACER_ELIMIT, PACER_ENOMEM.
+// Reads and unpacks the file at `path`. It takes up to four times the file's size of memory for as
+// long as it works. PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL as pcr_onnx_scan, PACER_ELIMIT,
+// PACER_ENOMEM.
 int pcr_onnx_inspect(const char *path, struct pcr_arena *arena, struct pcr_onnx_summary *out,
                      struct pacer_error *err);
 // The same for a file that is in memory.
 int pcr_onnx_summarize(struct pcr_str file, struct pcr_arena *arena, struct pcr_onnx_summary *out,
                        struct pacer_error *err);
 
-// Unpacks one TensorProto (a .pb file of ONNX's own test data) into `arena`. PACER_EMODEL if it is none,
-// PACER_EUNSUPPORTED for element types pacer does not carry and for external data.
+// Unpacks one TensorProto (a .pb file of ONNX's own test data) into `arena`. PACER_EMODEL if it is
+// none, PACER_EUNSUPPORTED for element types pacer does not carry and for external data.
 int pcr_onnx_tensor(struct pcr_str bytes, struct pcr_arena *arena, struct pacer_tensor *out,
                     struct pacer_error *err);
 

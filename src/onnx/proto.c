@@ -19,17 +19,26 @@ struct type {
     unsigned bits;
 };
 
-// By TensorProto.DataType; the numbers past 16 are younger than the onnx.proto of some distributions.
+// By TensorProto.DataType; the numbers past 16 are younger than the onnx.proto of some
+// distributions.
 static const struct type types[] = {
-    [1] = {"FP32", PACER_FP32, 32},      [2] = {"UINT8", PACER_UINT8, 8},
-    [3] = {"INT8", PACER_INT8, 8},       [4] = {"UINT16", PACER_UINT16, 16},
-    [5] = {"INT16", PACER_INT16, 16},    [6] = {"INT32", PACER_INT32, 32},
-    [7] = {"INT64", PACER_INT64, 64},    [8] = {"BYTES", PACER_BYTES, 0},
-    [9] = {"BOOL", PACER_BOOL, 8},       [10] = {"FP16", PACER_FP16, 16},
-    [11] = {"FP64", PACER_FP64, 64},     [12] = {"UINT32", PACER_UINT32, 32},
-    [13] = {"UINT64", PACER_UINT64, 64}, [14] = {"COMPLEX64", PACER_DTYPE_INVALID, 64},
+    [1] = {"FP32", PACER_FP32, 32},
+    [2] = {"UINT8", PACER_UINT8, 8},
+    [3] = {"INT8", PACER_INT8, 8},
+    [4] = {"UINT16", PACER_UINT16, 16},
+    [5] = {"INT16", PACER_INT16, 16},
+    [6] = {"INT32", PACER_INT32, 32},
+    [7] = {"INT64", PACER_INT64, 64},
+    [8] = {"BYTES", PACER_BYTES, 0},
+    [9] = {"BOOL", PACER_BOOL, 8},
+    [10] = {"FP16", PACER_FP16, 16},
+    [11] = {"FP64", PACER_FP64, 64},
+    [12] = {"UINT32", PACER_UINT32, 32},
+    [13] = {"UINT64", PACER_UINT64, 64},
+    [14] = {"COMPLEX64", PACER_DTYPE_INVALID, 64},
     [15] = {"COMPLEX128", PACER_DTYPE_INVALID, 128},
-    [16] = {"BF16", PACER_BF16, 16},     [17] = {"FLOAT8E4M3FN", PACER_DTYPE_INVALID, 8},
+    [16] = {"BF16", PACER_BF16, 16},
+    [17] = {"FLOAT8E4M3FN", PACER_DTYPE_INVALID, 8},
     [18] = {"FLOAT8E4M3FNUZ", PACER_DTYPE_INVALID, 8},
     [19] = {"FLOAT8E5M2", PACER_DTYPE_INVALID, 8},
     [20] = {"FLOAT8E5M2FNUZ", PACER_DTYPE_INVALID, 8},

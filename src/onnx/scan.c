@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // A walk over the wire format of a model file.
 //
-// ONNX Runtime and protobuf-c trust a file more than a server should: a few hundred kilobytes of graphs within graphs
-// overflow protobuf-c's stack, and a tensor may name any file of the machine as the place of its numbers (ONNX Runtime
-// 1.21 reads it). So every file is walked here first. The walk needs to know only which fields hold messages that lead
-// to tensors or to themselves: that is the table `children`, which is written down rather than taken from
-// the distribution's onnx.proto, because ONNX Runtime may understand newer fields than that file has (the default
-// attributes of functions, say), and a tensor in them must be seen too. All else is skipped by its length.
+// ONNX Runtime and protobuf-c trust a file more than a server should: a few hundred kilobytes of
+// graphs within graphs overflow protobuf-c's stack, and a tensor may name any file of the machine
+// as the place of its numbers (ONNX Runtime 1.21 reads it). So every file is walked here first. The
+// walk needs to know only which fields hold messages that lead to tensors or to themselves: that is
+// the table `children`, which is written down rather than taken from the distribution's onnx.proto,
+// because ONNX Runtime may understand newer fields than that file has (the default attributes of
+// functions, say), and a tensor in them must be seen too. All else is skipped by its length.
 //
-// Invariant: whatever comes, each byte is looked at a bounded number of times, nothing is allocated and the depth of
-// recursion stays below PCR_ONNX_DEPTH_MAX. A message field that may occur once must occur once: protobuf would
-// merge repetitions, which costs protobuf-c quadratic time and no exporter writes.
+// Invariant: whatever comes, each byte is looked at a bounded number of times, nothing is allocated
+// and the depth of recursion stays below PCR_ONNX_DEPTH_MAX. A message field that may occur once
+// must occur once: protobuf would merge repetitions, which costs protobuf-c quadratic time and no
+// exporter writes.
 //
-// Rejected: unpacking first and looking then. It copies every weight, and is itself what has to be protected.
+// Rejected: unpacking first and looking then. It copies every weight, and is itself what has to be
+// protected.
 #include "onnx/onnx.h"
 
 #include <stdio.h>
@@ -38,12 +41,23 @@ enum message {
     MESSAGES
 };
 
-static const char *const message_names[MESSAGES] = {
-    "",          "ModelProto",        "GraphProto",     "NodeProto",
-    "AttributeProto", "TensorProto",  "SparseTensorProto", "TrainingInfoProto",
-    "FunctionProto",  "ValueInfoProto", "TypeProto",    "TypeProto.Tensor",
-    "TypeProto.Sequence", "TypeProto.Map", "TypeProto.Optional", "TensorShapeProto",
-    "StringStringEntryProto"};
+static const char *const message_names[MESSAGES] = {"",
+                                                    "ModelProto",
+                                                    "GraphProto",
+                                                    "NodeProto",
+                                                    "AttributeProto",
+                                                    "TensorProto",
+                                                    "SparseTensorProto",
+                                                    "TrainingInfoProto",
+                                                    "FunctionProto",
+                                                    "ValueInfoProto",
+                                                    "TypeProto",
+                                                    "TypeProto.Tensor",
+                                                    "TypeProto.Sequence",
+                                                    "TypeProto.Map",
+                                                    "TypeProto.Optional",
+                                                    "TensorShapeProto",
+                                                    "StringStringEntryProto"};
 
 #define FIELDS 32
 #define ONCE 0x80 // may occur once only
@@ -52,15 +66,24 @@ static const uint8_t children[MESSAGES][FIELDS] = {
     [MODEL] = {[7] = GRAPH | ONCE, [20] = TRAINING, [25] = FUNCTION},
     [GRAPH] = {[1] = NODE, [5] = TENSOR, [11] = VALUE, [12] = VALUE, [13] = VALUE, [15] = SPARSE},
     [NODE] = {[5] = ATTRIBUTE},
-    [ATTRIBUTE] = {[5] = TENSOR | ONCE, [6] = GRAPH | ONCE, [10] = TENSOR, [11] = GRAPH,
-                   [14] = TYPE | ONCE, [15] = TYPE, [22] = SPARSE | ONCE, [23] = SPARSE},
+    [ATTRIBUTE] = {[5] = TENSOR | ONCE,
+                   [6] = GRAPH | ONCE,
+                   [10] = TENSOR,
+                   [11] = GRAPH,
+                   [14] = TYPE | ONCE,
+                   [15] = TYPE,
+                   [22] = SPARSE | ONCE,
+                   [23] = SPARSE},
     [TENSOR] = {[13] = ENTRY},
     [SPARSE] = {[1] = TENSOR | ONCE, [2] = TENSOR | ONCE},
     [TRAINING] = {[1] = GRAPH | ONCE, [2] = GRAPH | ONCE},
     [FUNCTION] = {[7] = NODE, [11] = ATTRIBUTE, [12] = VALUE},
     [VALUE] = {[2] = TYPE | ONCE},
-    [TYPE] = {[1] = TENSOR_TYPE | ONCE, [4] = SEQUENCE_TYPE | ONCE, [5] = MAP_TYPE | ONCE,
-              [8] = TENSOR_TYPE | ONCE, [9] = OPTIONAL_TYPE | ONCE},
+    [TYPE] = {[1] = TENSOR_TYPE | ONCE,
+              [4] = SEQUENCE_TYPE | ONCE,
+              [5] = MAP_TYPE | ONCE,
+              [8] = TENSOR_TYPE | ONCE,
+              [9] = OPTIONAL_TYPE | ONCE},
     [TENSOR_TYPE] = {[2] = SHAPE | ONCE},
     [SEQUENCE_TYPE] = {[1] = TYPE | ONCE},
     [MAP_TYPE] = {[2] = TYPE | ONCE},
@@ -87,8 +110,8 @@ struct field {
 };
 
 static int broken(const struct scan *scan, const char *at, const char *what) {
-    return pcr_err_at(scan->err, PACER_EMODEL, "onnx", (size_t)(at - scan->file.ptr), "%s at byte %zu of %zu",
-                      what, (size_t)(at - scan->file.ptr), scan->file.len);
+    return pcr_err_at(scan->err, PACER_EMODEL, "onnx", (size_t)(at - scan->file.ptr),
+                      "%s at byte %zu of %zu", what, (size_t)(at - scan->file.ptr), scan->file.len);
 }
 
 static bool read_varint(const char **at, const char *end, uint64_t *out) {
@@ -107,7 +130,8 @@ static bool read_varint(const char **at, const char *end, uint64_t *out) {
 }
 
 // Reads the field at *at and moves behind it.
-static int read_field(const struct scan *scan, const char **at, const char *end, struct field *field) {
+static int read_field(const struct scan *scan, const char **at, const char *end,
+                      struct field *field) {
     const char *start = *at;
     uint64_t tag;
     if (!read_varint(at, end, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
@@ -134,8 +158,9 @@ static int read_field(const struct scan *scan, const char **at, const char *end,
     }
     if (size > (uint64_t)(end - *at)) {
         bool is_cut = end == scan->file.ptr + scan->file.len;
-        return broken(scan, start, is_cut ? "the file is cut short, or no ONNX model: it ends inside a field"
-                                          : "a field is longer than the message around it");
+        return broken(scan, start,
+                      is_cut ? "the file is cut short, or no ONNX model: it ends inside a field"
+                             : "a field is longer than the message around it");
     }
     field->bytes = (struct pcr_str){*at, (size_t)size};
     *at += size;
@@ -201,20 +226,19 @@ static int leave_tensor(struct scan *scan, bool is_external, struct pcr_str byte
 
 static int leave_value(struct scan *scan, uint64_t number) {
     scan->value.is_output = number == 12;
-    return answer(scan, scan->visitor->value
-                            ? scan->visitor->value(scan->ctx, &scan->value, scan->err)
-                            : 0);
+    return answer(
+        scan, scan->visitor->value ? scan->visitor->value(scan->ctx, &scan->value, scan->err) : 0);
 }
 
-static int walk_child(struct scan *scan, enum message kind, const struct field *field, uint32_t *seen,
-                      unsigned depth) {
+static int walk_child(struct scan *scan, enum message kind, const struct field *field,
+                      uint32_t *seen, unsigned depth) {
     uint8_t edge = children[kind][field->number];
     enum message child = (enum message)(edge & ~ONCE);
     if (edge & ONCE) {
         if (*seen & (1u << field->number)) {
             char what[96];
-            snprintf(what, sizeof what, "a second message in field %u of %s", (unsigned)field->number,
-                     message_names[kind]);
+            snprintf(what, sizeof what, "a second message in field %u of %s",
+                     (unsigned)field->number, message_names[kind]);
             scan->is_known = true;
             return broken(scan, field->bytes.ptr, what);
         }
@@ -235,7 +259,8 @@ static int walk_child(struct scan *scan, enum message kind, const struct field *
 static int walk(struct scan *scan, enum message kind, struct pcr_str bytes, unsigned depth) {
     if (depth >= PCR_ONNX_DEPTH_MAX) {
         scan->is_known = true;
-        return broken(scan, bytes.ptr, "graphs or types nested too deeply (more than 100 messages)");
+        return broken(scan, bytes.ptr,
+                      "graphs or types nested too deeply (more than 100 messages)");
     }
     enter(scan, kind, bytes);
     uint32_t seen = 0;
@@ -266,10 +291,11 @@ int pcr_onnx_scan(struct pcr_str file, const struct pcr_onnx_visitor *visitor, v
     struct pacer_error fault = {0};
     struct scan scan = {.file = file, .visitor = visitor, .ctx = ctx, .err = &fault};
     if (file.len > PCR_ONNX_FILE_BYTES_MAX)
-        return pcr_err(err, PACER_EMODEL, "onnx",
-                       "the file has %zu bytes; an ONNX file has at most 2 GiB: keep the weights of "
-                       "larger models in external data",
-                       file.len);
+        return pcr_err(
+            err, PACER_EMODEL, "onnx",
+            "the file has %zu bytes; an ONNX file has at most 2 GiB: keep the weights of "
+            "larger models in external data",
+            file.len);
     int code = walk(&scan, MODEL, file, 0);
     if (code == 0 && scan.seen_graph)
         return 0;

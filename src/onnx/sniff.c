@@ -8,10 +8,12 @@ struct magic {
     const char *what;
 };
 
-#define MAGIC(offset, literal, what) {(offset), {literal, sizeof(literal) - 1}, (what)}
+#define MAGIC(offset, literal, what) \
+    { (offset), {literal, sizeof(literal) - 1}, (what) }
 
 static const struct magic magics[] = {
-    MAGIC(0, "version https://git-lfs", "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
+    MAGIC(0, "version https://git-lfs",
+          "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
     MAGIC(0, "<!DOCTYPE", "an HTML page; the download brought an error or login page"),
     MAGIC(0, "<!doctype", "an HTML page; the download brought an error or login page"),
     MAGIC(0, "<html", "an HTML page; the download brought an error or login page"),
@@ -22,11 +24,17 @@ static const struct magic magics[] = {
     MAGIC(0, "\x1f\x8b", "compressed with gzip; unpack it"),
     MAGIC(0, "\x28\xb5\x2f\xfd", "compressed with zstd; unpack it"),
     MAGIC(0, "BZh", "compressed with bzip2; unpack it"),
-    MAGIC(0, "\xfd" "7zXZ", "compressed with xz; unpack it"),
+    MAGIC(0,
+          "\xfd"
+          "7zXZ",
+          "compressed with xz; unpack it"),
     MAGIC(257, "ustar", "a tar archive; unpack it"),
     MAGIC(0, "\x93NUMPY", "a NumPy array"),
     MAGIC(0, "GGUF", "a GGUF file (llama.cpp)"),
-    MAGIC(0, "\x7f" "ELF", "a program or shared library"),
+    MAGIC(0,
+          "\x7f"
+          "ELF",
+          "a program or shared library"),
     MAGIC(0, "%PDF", "a PDF document"),
     MAGIC(4, "TFL3", "a TensorFlow Lite model; convert it with tf2onnx"),
     MAGIC(4, "ORTM", "a model in ONNX Runtime's own format (.ort); use the .onnx it was made from"),
@@ -34,12 +42,14 @@ static const struct magic magics[] = {
     MAGIC(0, "\x80\x03", "a Python pickle; export the model to ONNX"),
     MAGIC(0, "\x80\x04", "a Python pickle; export the model to ONNX"),
     MAGIC(0, "\x80\x05", "a Python pickle; export the model to ONNX"),
-    MAGIC(8, "{\"", "a safetensors file, which holds weights but no graph; export the model to ONNX"),
+    MAGIC(8, "{\"",
+          "a safetensors file, which holds weights but no graph; export the model to ONNX"),
     MAGIC(0, "tree\n", "a LightGBM text model; convert it to ONNX"),
     MAGIC(0, "{L", "a UBJSON file (XGBoost?); convert it to ONNX"),
     MAGIC(0, "{", "a JSON document (XGBoost?); convert it to ONNX"),
     MAGIC(0, "\x08\x01\x12", "a TensorFlow SavedModel; convert it with tf2onnx"),
-    MAGIC(0, "\x0a", "another kind of protobuf file (a TensorFlow graph?); convert it with tf2onnx"),
+    MAGIC(0, "\x0a",
+          "another kind of protobuf file (a TensorFlow graph?); convert it with tf2onnx"),
 };
 
 static bool is_text(struct pcr_str file) {

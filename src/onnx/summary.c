@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `pacer inspect` shows of a model.
 //
-// The file is walked first (scan.c), so what is unpacked here has a bounded depth and no message that repeats where
-// it may not. Unpacking happens in a scratch arena with a limit in proportion to the file: protobuf lets two bytes
-// become a structure of a hundred, and a small file must not become a large bill. The summary itself is copied
-// into the caller's arena.
+// The file is walked first (scan.c), so what is unpacked here has a bounded depth and no message
+// that repeats where it may not. Unpacking happens in a scratch arena with a limit in proportion to
+// the file: protobuf lets two bytes become a structure of a hundred, and a small file must not
+// become a large bill. The summary itself is copied into the caller's arena.
 #include "onnx/proto_priv.h"
 
 #include <stdio.h>
@@ -40,7 +40,8 @@ static const char *domain_name(const char *domain) {
     return domain && *domain ? domain : "ai.onnx";
 }
 
-// --- types -------------------------------------------------------------------------------------------------------
+// --- types
+// -------------------------------------------------------------------------------------------------------
 static void describe(const Onnx__TypeProto *type, struct pcr_buf *text) {
     switch (type ? type->value_case : ONNX__TYPE_PROTO__VALUE__NOT_SET) {
     case ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE:
@@ -73,8 +74,8 @@ static void copy_dims(struct work *w, const Onnx__TensorShapeProto *shape, struc
         dims[i].value = -1;
         if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE)
             dims[i].value = dim->dim_value < 0 ? -1 : dim->dim_value;
-        if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && dim->dim_param &&
-            *dim->dim_param)
+        if (dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+            dim->dim_param && *dim->dim_param)
             dims[i].name = dup(w, dim->dim_param);
     }
     io->has_shape = true;
@@ -100,12 +101,14 @@ static void copy_ios(struct work *w, Onnx__ValueInfoProto **values, size_t n,
     for (size_t i = 0; ios && i < n; i++) {
         copy_io(w, values[i], &ios[i]);
         const char *name = values[i]->name;
-        ios[i].has_default = initializers && name && pcr_map_get(initializers, pcr_str(name)) != NULL;
+        ios[i].has_default =
+            initializers && name && pcr_map_get(initializers, pcr_str(name)) != NULL;
     }
     *out = ios;
 }
 
-// --- nodes and numbers -------------------------------------------------------------------------------------------
+// --- nodes and numbers
+// -------------------------------------------------------------------------------------------
 static void count_operator(struct work *w, const Onnx__NodeProto *node) {
     const char *domain = domain_name(node->domain);
     const char *name = node->op_type ? node->op_type : "";
@@ -194,7 +197,8 @@ static int by_count(const void *a, const void *b) {
 }
 
 static int by_location(const void *a, const void *b) {
-    return strcmp(((const struct pcr_onnx_file *)a)->location, ((const struct pcr_onnx_file *)b)->location);
+    return strcmp(((const struct pcr_onnx_file *)a)->location,
+                  ((const struct pcr_onnx_file *)b)->location);
 }
 
 // The values of a map as a sorted array.
@@ -211,13 +215,15 @@ static void collect(struct work *w, const struct pcr_map *map, size_t size,
     *out = items;
 }
 
-// --- the summary -----------------------------------------------------------------------------------------------
+// --- the summary
+// -----------------------------------------------------------------------------------------------
 static void copy_head(struct work *w, const Onnx__ModelProto *model) {
     struct pcr_onnx_summary *out = w->out;
     const char *version = model->producer_version ? model->producer_version : "";
     out->ir_version = model->ir_version;
-    out->producer = pcr_arena_printf(w->arena, "%s%s%s", model->producer_name ? model->producer_name : "",
-                                     *version ? " " : "", version);
+    out->producer =
+        pcr_arena_printf(w->arena, "%s%s%s", model->producer_name ? model->producer_name : "",
+                         *version ? " " : "", version);
     w->failed |= !out->producer;
     out->domain = dup(w, model->domain);
     out->model_version = model->model_version;
@@ -243,7 +249,8 @@ static void copy_values(struct work *w, const Onnx__GraphProto *graph) {
     pcr_map_init(&initializers);
     for (size_t i = 0; i < graph->n_initializer; i++)
         if (graph->initializer[i]->name &&
-            !pcr_map_put(&initializers, pcr_str(graph->initializer[i]->name), graph->initializer[i], NULL))
+            !pcr_map_put(&initializers, pcr_str(graph->initializer[i]->name), graph->initializer[i],
+                         NULL))
             w->failed = true;
     copy_ios(w, graph->input, graph->n_input, &initializers, &w->out->inputs);
     copy_ios(w, graph->output, graph->n_output, NULL, &w->out->outputs);
@@ -260,11 +267,14 @@ static int summarize(struct work *w, const Onnx__ModelProto *model, struct pacer
         for (size_t k = 0; k < model->functions[i]->n_node; k++)
             count_node(w, model->functions[i]->node[k]);
     const void *items;
-    collect(w, &w->operators, sizeof(struct pcr_onnx_operator), by_count, &items, &w->out->n_operators);
+    collect(w, &w->operators, sizeof(struct pcr_onnx_operator), by_count, &items,
+            &w->out->n_operators);
     w->out->operators = items;
     collect(w, &w->files, sizeof(struct pcr_onnx_file), by_location, &items, &w->out->n_externals);
     w->out->externals = items;
-    return w->failed ? pcr_err(err, PACER_ELIMIT, "onnx", "the summary needs more memory than allowed") : 0;
+    return w->failed
+               ? pcr_err(err, PACER_ELIMIT, "onnx", "the summary needs more memory than allowed")
+               : 0;
 }
 
 int pcr_onnx_summarize(struct pcr_str file, struct pcr_arena *arena, struct pcr_onnx_summary *out,
@@ -283,9 +293,10 @@ int pcr_onnx_summarize(struct pcr_str file, struct pcr_arena *arena, struct pcr_
     pcr_map_init(&work.operators);
     pcr_map_init(&work.files);
     if (!model || !model->graph)
-        code = pcr_err(err, PACER_EMODEL, "onnx",
-                       "the file cannot be unpacked: a field has the wrong type, or the file needs more than "
-                       "four times its size of memory");
+        code = pcr_err(
+            err, PACER_EMODEL, "onnx",
+            "the file cannot be unpacked: a field has the wrong type, or the file needs more than "
+            "four times its size of memory");
     else
         code = summarize(&work, model, err);
     pcr_map_fini(&work.operators);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TensorProto: elements lie in raw_data, or in one of the typed lists, where small types are widened.
+// TensorProto: elements lie in raw_data, or in one of the typed lists, where small types are
+// widened.
 #include "onnx/proto_priv.h"
 
 #include <pacer/tensor.h>
@@ -10,11 +11,12 @@ static int bad(struct pacer_error *err, const char *what) {
     return pcr_err(err, PACER_EMODEL, "onnx", "not a TensorProto: %s", what);
 }
 
-static int copy_shape(const Onnx__TensorProto *proto, struct pcr_arena *arena, struct pacer_tensor *out,
-                      size_t *count, struct pacer_error *err) {
+static int copy_shape(const Onnx__TensorProto *proto, struct pcr_arena *arena,
+                      struct pacer_tensor *out, size_t *count, struct pacer_error *err) {
     if (proto->n_dims > PACER_RANK_MAX)
-        return pcr_err(err, PACER_EUNSUPPORTED, "onnx", "a tensor of %zu dimensions; at most %d are served",
-                       proto->n_dims, PACER_RANK_MAX);
+        return pcr_err(err, PACER_EUNSUPPORTED, "onnx",
+                       "a tensor of %zu dimensions; at most %d are served", proto->n_dims,
+                       PACER_RANK_MAX);
     int64_t *shape = pcr_arena_calloc(arena, proto->n_dims + 1, sizeof *shape);
     if (!shape)
         return pcr_err(err, PACER_ENOMEM, "onnx", "out of memory");
@@ -46,8 +48,10 @@ static int copy_numbers(const Onnx__TensorProto *p, size_t count, void *to, size
         size_t n;
         const void *data;
         size_t size;
-    } lists[] = {{p->n_float_data, p->float_data, 4},   {p->n_int32_data, p->int32_data, 4},
-                 {p->n_int64_data, p->int64_data, 8},   {p->n_double_data, p->double_data, 8},
+    } lists[] = {{p->n_float_data, p->float_data, 4},
+                 {p->n_int32_data, p->int32_data, 4},
+                 {p->n_int64_data, p->int64_data, 8},
+                 {p->n_double_data, p->double_data, 8},
                  {p->n_uint64_data, p->uint64_data, 8}};
     for (size_t i = 0; i < PCR_COUNT_OF(lists); i++)
         if (lists[i].n == count && lists[i].n > 0 && lists[i].size >= size) {
@@ -72,8 +76,8 @@ static int copy_strings(const Onnx__TensorProto *p, size_t count, struct pcr_are
     return strings ? 0 : pcr_err(err, PACER_ENOMEM, "onnx", "out of memory");
 }
 
-static int convert(const Onnx__TensorProto *proto, struct pcr_arena *arena, struct pacer_tensor *out,
-                   struct pacer_error *err) {
+static int convert(const Onnx__TensorProto *proto, struct pcr_arena *arena,
+                   struct pacer_tensor *out, struct pacer_error *err) {
     size_t count = 0;
     out->dtype = pcr_onnx_dtype(proto->data_type);
     if (out->dtype == PACER_DTYPE_INVALID)

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 static inline const char *model_path(const char *name) {
-    static char paths[4][1024]; // so that two may be used in one call
-    static unsigned next;
+    static _Thread_local char paths[4][1024]; // so that two may be used in one call
+    static _Thread_local unsigned next;
     char *path = paths[next++ % 4];
     const char *root = getenv("PACER_SOURCE_ROOT");
     snprintf(path, sizeof paths[0], "%s/tests/data/models/%s", root ? root : ".", name);

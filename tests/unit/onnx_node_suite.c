@@ -3,12 +3,13 @@
 //
 //     onnx_node_suite KNOWN FOLDER…        with -v: one line per model
 //
-// Each FOLDER holds models, NAME/model.onnx with NAME/test_data_set_N/{input,output}_I.pb. A model passes if all its data
-// sets give the expected outputs, floats to rtol 1e-3 and atol 1e-7 as in ONNX's own runner, all else exactly.
-// Otherwise it is counted in one of two groups, which are not failures: ONNX Runtime itself cannot load or run it, or it has
-// inputs or outputs that the inference protocol cannot carry (sequences, optionals …) and is refused by design. Anything
-// else fails, unless KNOWN explains it: lines of "NAME what differs and why", and one that no longer differs is
-// told, since different versions of ONNX Runtime are served.
+// Each FOLDER holds models, NAME/model.onnx with NAME/test_data_set_N/{input,output}_I.pb. A model
+// passes if all its data sets give the expected outputs, floats to rtol 1e-3 and atol 1e-7 as in
+// ONNX's own runner, all else exactly. Otherwise it is counted in one of two groups, which are not
+// failures: ONNX Runtime itself cannot load or run it, or it has inputs or outputs that the
+// inference protocol cannot carry (sequences, optionals …) and is refused by design. Anything else
+// fails, unless KNOWN explains it: lines of "NAME what differs and why", and one that no longer
+// differs is told, since different versions of ONNX Runtime are served.
 #include "infer/infer.h"
 #include "onnx/onnx.h"
 
@@ -33,7 +34,8 @@ struct suite {
     size_t counts[VERDICTS];
 };
 
-// --- comparing ---------------------------------------------------------------------------------------------------
+// --- comparing
+// ---------------------------------------------------------------------------------------------------
 static double half_to_double(uint16_t h) {
     int exponent = h >> 10 & 31;
     double fraction = h & 1023;
@@ -75,7 +77,8 @@ static bool is_close(double got, double expected) {
     return fabs(got - expected) <= ATOL + RTOL * fabs(expected);
 }
 
-static bool same_element(const struct pacer_tensor *got, const struct pacer_tensor *expected, size_t i) {
+static bool same_element(const struct pacer_tensor *got, const struct pacer_tensor *expected,
+                         size_t i) {
     if (is_float(got->dtype))
         return is_close(as_double(got, i), as_double(expected, i));
     if (got->dtype == PACER_BYTES) {
@@ -84,7 +87,8 @@ static bool same_element(const struct pacer_tensor *got, const struct pacer_tens
         return a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
     }
     size_t size = pacer_dtype_size(got->dtype);
-    return memcmp((const char *)got->data + i * size, (const char *)expected->data + i * size, size) == 0;
+    return memcmp((const char *)got->data + i * size, (const char *)expected->data + i * size,
+                  size) == 0;
 }
 
 // Whether the tensors agree; else *why says how they do not.
@@ -93,11 +97,13 @@ static bool agree(const struct pacer_tensor *got, const struct pacer_tensor *exp
     size_t count = 0;
     size_t wrong = 0;
     size_t first = 0;
-    bool same_shape = got->rank == expected->rank &&
-                      (got->rank == 0 || memcmp(got->shape, expected->shape, got->rank * sizeof(int64_t)) == 0);
+    bool same_shape =
+        got->rank == expected->rank &&
+        (got->rank == 0 || memcmp(got->shape, expected->shape, got->rank * sizeof(int64_t)) == 0);
     if (got->dtype != expected->dtype || !same_shape) {
-        pcr_err(why, PACER_EINVAL, "suite", "output '%s' is %s of %zu dimensions, expected %s of %zu%s",
-                got->name, pacer_dtype_name(got->dtype), got->rank, pacer_dtype_name(expected->dtype),
+        pcr_err(why, PACER_EINVAL, "suite",
+                "output '%s' is %s of %zu dimensions, expected %s of %zu%s", got->name,
+                pacer_dtype_name(got->dtype), got->rank, pacer_dtype_name(expected->dtype),
                 expected->rank, same_shape ? "" : " (shapes differ)");
         return false;
     }
@@ -116,17 +122,22 @@ static bool agree(const struct pacer_tensor *got, const struct pacer_tensor *exp
     if (got->dtype == PACER_BYTES) {
         const struct pacer_bytes *a = (const struct pacer_bytes *)got->data + first;
         const struct pacer_bytes *b = (const struct pacer_bytes *)expected->data + first;
-        pcr_err(why, PACER_EINVAL, "suite", "output '%s': %zu of %zu strings differ, the first at %zu ('%.*s', expected '%.*s')",
-                got->name, wrong, count, first, (int)a->size, a->data, (int)b->size, b->data);
+        pcr_err(
+            why, PACER_EINVAL, "suite",
+            "output '%s': %zu of %zu strings differ, the first at %zu ('%.*s', expected '%.*s')",
+            got->name, wrong, count, first, (int)a->size, a->data, (int)b->size, b->data);
         return false;
     }
-    pcr_err(why, PACER_EINVAL, "suite", "output '%s': %zu of %zu elements differ by up to %g, the first at %zu (%g, expected %g)",
-            got->name, wrong, count, most, first, is_float(got->dtype) ? as_double(got, first) : 0,
-            is_float(got->dtype) ? as_double(expected, first) : 0);
+    pcr_err(
+        why, PACER_EINVAL, "suite",
+        "output '%s': %zu of %zu elements differ by up to %g, the first at %zu (%g, expected %g)",
+        got->name, wrong, count, most, first, is_float(got->dtype) ? as_double(got, first) : 0,
+        is_float(got->dtype) ? as_double(expected, first) : 0);
     return false;
 }
 
-// --- one data set ------------------------------------------------------------------------------------------------
+// --- one data set
+// ------------------------------------------------------------------------------------------------
 static int read_tensor(const char *dir, const char *kind, size_t index, struct pcr_arena *arena,
                        struct pacer_tensor *out, struct pacer_error *err) {
     char path[1024];
@@ -175,7 +186,8 @@ static enum verdict run_set(struct pacer_session *session, const char *dir, stru
     return PASSED;
 }
 
-// --- one model ---------------------------------------------------------------------------------------------------
+// --- one model
+// ---------------------------------------------------------------------------------------------------
 static enum verdict run_model(const char *dir, struct pacer_error *why) {
     struct pacer_session_options options = PACER_SESSION_OPTIONS_INIT;
     struct pacer_session *session;
@@ -183,9 +195,10 @@ static enum verdict run_model(const char *dir, struct pacer_error *why) {
     options.skip_warm_up = true; // the data sets are better inputs
     snprintf(path, sizeof path, "%s/model.onnx", dir);
     if (pacer_session_get(path, &options, &session, why) < 0)
-        return strstr(why->message, "does not load it")                                  ? RUNTIME
-               : strstr(why->message, "serves tensors only") || strstr(why->message, "cannot carry") ? REFUSED
-                                                                                         : FAILED;
+        return strstr(why->message, "does not load it") ? RUNTIME
+               : strstr(why->message, "serves tensors only") || strstr(why->message, "cannot carry")
+                   ? REFUSED
+                   : FAILED;
     enum verdict verdict = PASSED;
     size_t sets = 0;
     for (; verdict == PASSED; sets++) {
@@ -208,7 +221,8 @@ static enum verdict run_model(const char *dir, struct pacer_error *why) {
     return verdict;
 }
 
-// --- the list of what is known to differ --------------------------------------------------------------------------
+// --- the list of what is known to differ
+// --------------------------------------------------------------------------
 static const char *explanation(const struct suite *suite, const char *name) {
     static char text[512];
     struct pcr_str rest = pcr_buf_view(&suite->known);

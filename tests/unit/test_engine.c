@@ -115,7 +115,8 @@ static void large_batches_of_a_cheap_model_leave_the_loop_free(void **state) {
     assert_int_equal(q.call.status, 0);
     assert_int_equal(q.call.outputs[0].shape[0], 100000);
     pcr_model_stats(q.call.model, &stats);
-    assert_int_equal(stats.inference_count, 100001); // with the one of the test before, if that ran first
+    assert_int_equal(stats.inference_count,
+                     100001); // with the one of the test before, if that ran first
     assert_int_equal(stats.execution_count, 2);
     end(&q);
 }

@@ -19,7 +19,8 @@ static struct pcr_buf read_model(const char *name) {
     return buf;
 }
 
-// --- writing the wire format by hand ----------------------------------------------------------------------------
+// --- writing the wire format by hand
+// ----------------------------------------------------------------------------
 static void put_varint(struct pcr_buf *buf, uint64_t value) {
     while (value > 0x7f) {
         pcr_buf_char(buf, (char)(value | 0x80));
@@ -67,7 +68,8 @@ struct seen {
     uint64_t offset;
 };
 
-static int see_external(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err) {
+static int see_external(void *ctx, const struct pcr_onnx_external *external,
+                        struct pacer_error *err) {
     (void)err;
     struct seen *seen = ctx;
     seen->externals++;
@@ -92,7 +94,8 @@ static int scan(struct pcr_buf *file, struct seen *seen, struct pacer_error *err
     return pcr_onnx_scan(pcr_buf_view(file), &see, seen, err);
 }
 
-// --- the walk ----------------------------------------------------------------------------------------------------
+// --- the walk
+// ----------------------------------------------------------------------------------------------------
 static void finds_external_data_wherever_a_tensor_may_be(void **state) {
     (void)state;
     // From the tensor outwards: field numbers of onnx.proto, each the way of one kind of file.
@@ -234,9 +237,11 @@ static void bad_offsets_are_refused(void **state) {
 
 static void locations_that_lead_astray_are_known(void **state) {
     (void)state;
-    static const char *const bad[] = {"",        "/etc/passwd", "..",   "../w",   "a/../../w",
-                                      "a/..",    "./../w",      "*/_ORT_MEM_ADDR_/*", "a//..//w"};
-    static const char *const good[] = {"w", "w.bin", "a/w", "./w", "a..b", "...", "..w", "a/...", "w.."};
+    static const char *const bad[] = {"",       "/etc/passwd",        "..",
+                                      "../w",   "a/../../w",          "a/..",
+                                      "./../w", "*/_ORT_MEM_ADDR_/*", "a//..//w"};
+    static const char *const good[] = {"w",   "w.bin", "a/w",   "./w", "a..b",
+                                       "...", "..w",   "a/...", "w.."};
     for (size_t i = 0; i < PCR_COUNT_OF(bad); i++)
         if (!pcr_onnx_location_fault(pcr_str(bad[i])))
             fail_msg("'%s' was let through", bad[i]);
@@ -275,7 +280,8 @@ static void files_of_other_kinds_are_named(void **state) {
     }
 }
 
-// --- the summary -----------------------------------------------------------------------------------------------
+// --- the summary
+// -----------------------------------------------------------------------------------------------
 static void a_summary_tells_what_is_in_the_file(void **state) {
     (void)state;
     struct pcr_arena arena;
@@ -370,7 +376,8 @@ static void small_files_do_not_become_large_bills(void **state) {
     pcr_buf_fini(&file);
 }
 
-// --- tensors -----------------------------------------------------------------------------------------------------
+// --- tensors
+// -----------------------------------------------------------------------------------------------------
 static void tensors_are_unpacked(void **state) {
     (void)state;
     struct pcr_arena arena;
@@ -381,7 +388,7 @@ static void tensors_are_unpacked(void **state) {
     pcr_buf_init(&b, 4096);
     put_bytes(&b, 1, (struct pcr_str){"\2\3", 2}); // dims, packed
     put_varint(&b, 2 << 3);
-    put_varint(&b, 3);                                               // INT8
+    put_varint(&b, 3);                                       // INT8
     put_bytes(&b, 5, (struct pcr_str){"\1\2\3\4\5\x7f", 6}); // int32_data
     put_bytes(&b, 8, PCR_STR("X"));
     assert_int_equal(pcr_onnx_tensor(pcr_buf_view(&b), &arena, &t, &err), 0);

@@ -6,7 +6,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-// --- config.pbtxt ----------------------------------------------------------------------------------------------
+// --- config.pbtxt
+// ----------------------------------------------------------------------------------------------
 static void a_triton_configuration_is_read(void **state) {
     (void)state;
     static const char text[] =
@@ -37,8 +38,9 @@ static void a_triton_configuration_is_read(void **state) {
     assert_int_equal(config.max_batch_size, -1);
     assert_false(config.dynamic_batching);
     assert_int_equal(config.policy, PCR_VERSIONS_ALL);
-    assert_int_equal(pcr_pbtxt_parse(PCR_STR("version_policy { latest { num_versions: 2 } }"), &config, &err),
-                     0);
+    assert_int_equal(
+        pcr_pbtxt_parse(PCR_STR("version_policy { latest { num_versions: 2 } }"), &config, &err),
+        0);
     assert_int_equal(config.policy, PCR_VERSIONS_LATEST);
     assert_int_equal(config.latest, 2);
 }
@@ -73,10 +75,12 @@ static void broken_configurations_name_the_line(void **state) {
     for (size_t i = 0; i + 1 < sizeof deep; i += 2)
         memcpy(deep + i, "a{", 2);
     struct pcr_pbtxt config;
-    assert_int_equal(pcr_pbtxt_parse((struct pcr_str){deep, sizeof deep}, &config, NULL), PACER_ESYNTAX);
+    assert_int_equal(pcr_pbtxt_parse((struct pcr_str){deep, sizeof deep}, &config, NULL),
+                     PACER_ESYNTAX);
 }
 
-// --- helpers -------------------------------------------------------------------------------------------------
+// --- helpers
+// -------------------------------------------------------------------------------------------------
 static char *in(const char *dir, const char *name) {
     static char paths[4][512];
     static unsigned next;
@@ -94,8 +98,8 @@ static void put_version(const char *dir, const char *version, const char *model)
     put_model(path, model);
 }
 
-static struct pcr_repository *open_repository(const char *dir, const struct pcr_model_config *models,
-                                              size_t n) {
+static struct pcr_repository *open_repository(const char *dir,
+                                              const struct pcr_model_config *models, size_t n) {
     struct pcr_repository_options options = {dir, models, n, 1};
     struct pcr_repository *repository;
     struct pacer_error err = {0};
@@ -113,7 +117,8 @@ static float run_plus(const struct pcr_model *model) {
     float row[4] = {0};
     struct pacer_tensor input = {"X", PACER_FP32, 2, (int64_t[]){1, 4}, row};
     struct pacer_result *result;
-    if (pacer_session_run(model->session, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL) < 0)
+    if (pacer_session_run(model->session, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL) <
+        0)
         return -1;
     float y = *(const float *)pacer_result_tensor(result, 0)->data;
     pacer_result_destroy(result);
@@ -130,14 +135,15 @@ static void expect_index(struct pcr_repository *r, const char *expected) {
     assert_int_equal(pcr_repository_index(r, &arena, &lines, &n), 0);
     for (size_t i = 0; i < n; i++) {
         size_t at = strlen(text);
-        snprintf(text + at, sizeof text - at, "%s%s/%s %s%s", i ? ", " : "", lines[i].name, lines[i].version,
-                 states[lines[i].state], *lines[i].reason ? "!" : "");
+        snprintf(text + at, sizeof text - at, "%s%s/%s %s%s", i ? ", " : "", lines[i].name,
+                 lines[i].version, states[lines[i].state], *lines[i].reason ? "!" : "");
     }
     assert_string_equal(text, expected);
     pcr_arena_fini(&arena);
 }
 
-// --- what is found ---------------------------------------------------------------------------------------------
+// --- what is found
+// ---------------------------------------------------------------------------------------------
 static void both_layouts_are_served(void **state) {
     const char *dir = *state;
     struct pacer_error err = {0};
@@ -169,7 +175,8 @@ static void both_layouts_are_served(void **state) {
     assert_string_equal(err.message, "Request for unknown model: 'deep' version 3 is not found");
     assert_null(get(r, "dee", "", &err));
     assert_string_equal(err.message, "Request for unknown model: 'dee' is not found");
-    static const char *const names[] = {"", "..", "../flat", "deep/2", "deep2", "flat.int8", "weights"};
+    static const char *const names[] = {"",      "..",        "../flat", "deep/2",
+                                        "deep2", "flat.int8", "weights"};
     for (size_t i = 0; i < PCR_COUNT_OF(names); i++) {
         assert_null(get(r, names[i], "", &err));
         assert_int_equal(err.code, PACER_ENOTFOUND);
@@ -230,15 +237,18 @@ static void configurations_are_honoured(void **state) {
     put_model(in(dir, "two.int8.onnx"), "plus2.onnx");
     struct pcr_model_config configs[] = {{"two", true, 2, 16}, {"fixed", false, 0, 4}};
     struct pcr_repository *r = open_repository(dir, configs, 2);
-    expect_index(r, "batched/1 READY, fixed/1 FAILED!, free/1 READY, latest/2 READY, none/ FAILED!, "
-                    "two/1 READY, wrong/1 FAILED!");
+    expect_index(r,
+                 "batched/1 READY, fixed/1 FAILED!, free/1 READY, latest/2 READY, none/ FAILED!, "
+                 "two/1 READY, wrong/1 FAILED!");
     struct pcr_model *model = get(r, "batched", "1", &err);
     assert_int_equal(model->max_batch_size, 8);
     assert_true(model->dynamic_batching);
     float rows[9 * 4] = {0};
     struct pacer_tensor input = {"X", PACER_FP32, 2, (int64_t[]){9, 4}, rows};
-    assert_int_equal(pcr_model_check(model, &(struct pacer_run){&input, 1, NULL, 0}, &err), PACER_EINVAL);
-    assert_string_equal(err.message, "inference request batch-size must be <= 8 for 'batched', got 9");
+    assert_int_equal(pcr_model_check(model, &(struct pacer_run){&input, 1, NULL, 0}, &err),
+                     PACER_EINVAL);
+    assert_string_equal(err.message,
+                        "inference request batch-size must be <= 8 for 'batched', got 9");
     input.shape = (int64_t[]){8, 4};
     assert_int_equal(pcr_model_check(model, &(struct pacer_run){&input, 1, NULL, 0}, &err), 0);
     pcr_model_unref(model);
@@ -255,7 +265,8 @@ static void configurations_are_honoured(void **state) {
     pcr_repository_close(r);
 }
 
-// --- change ------------------------------------------------------------------------------------------------------
+// --- change
+// ------------------------------------------------------------------------------------------------------
 static void a_bad_new_file_never_replaces_a_good_model(void **state) {
     const char *dir = *state;
     struct pacer_error err = {0};
@@ -321,7 +332,8 @@ static void unloading_lasts_until_loading(void **state) {
     pcr_repository_close(r);
 }
 
-// --- readers and writers at once -------------------------------------------------------------------------------
+// --- readers and writers at once
+// -------------------------------------------------------------------------------
 struct readers {
     struct pcr_repository *repository;
     _Atomic bool stop;
@@ -376,13 +388,15 @@ int main(void) {
         cmocka_unit_test(broken_configurations_name_the_line),
         cmocka_unit_test_setup_teardown(both_layouts_are_served, make_temp_dir, remove_temp_dir),
         cmocka_unit_test(a_missing_directory_is_told),
-        cmocka_unit_test_setup_teardown(bad_models_do_not_keep_good_ones_from_serving, make_temp_dir,
+        cmocka_unit_test_setup_teardown(bad_models_do_not_keep_good_ones_from_serving,
+                                        make_temp_dir, remove_temp_dir),
+        cmocka_unit_test_setup_teardown(configurations_are_honoured, make_temp_dir,
                                         remove_temp_dir),
-        cmocka_unit_test_setup_teardown(configurations_are_honoured, make_temp_dir, remove_temp_dir),
         cmocka_unit_test_setup_teardown(a_bad_new_file_never_replaces_a_good_model, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(what_did_not_change_stays, make_temp_dir, remove_temp_dir),
-        cmocka_unit_test_setup_teardown(unloading_lasts_until_loading, make_temp_dir, remove_temp_dir),
+        cmocka_unit_test_setup_teardown(unloading_lasts_until_loading, make_temp_dir,
+                                        remove_temp_dir),
         cmocka_unit_test_setup_teardown(readers_never_miss_a_model_that_is_replaced, make_temp_dir,
                                         remove_temp_dir),
     };

@@ -3,21 +3,22 @@
 
 #include <pthread.h>
 
-// --- loading -----------------------------------------------------------------------------------------------------
+// --- loading
+// -----------------------------------------------------------------------------------------------------
 static void bad_models_are_refused_with_reasons(void **state) {
     (void)state;
     static const struct {
         const char *name, *word;
     } bad[] = {
-        {"external_outside.onnx", ".."},          {"external_up.onnx", ".."},
-        {"external_abs.onnx", "absolute"},        {"external_missing.onnx", "nowhere.bin"},
-        {"external_short.onnx", "cut short"},     {"empty.onnx", "empty"},
-        {"truncated.onnx", "cut short"},          {"notonnx.onnx", "text file"},
-        {"noise.onnx", "not a protobuf"},         {"no_graph.onnx", "no graph"},
-        {"future_opset.onnx", "999"},             {"future_ir.onnx", "999"},
-        {"unknown_op.onnx", "Frobnicate"},        {"unknown_domain.onnx", "Frobnicate"},
-        {"type_mismatch.onnx", "ONNX Runtime"},     {"missing_input.onnx", "ONNX Runtime"},
-        {"cycle.onnx", "ONNX Runtime"},                {"huge_dims.onnx", "ONNX Runtime"},
+        {"external_outside.onnx", ".."},        {"external_up.onnx", ".."},
+        {"external_abs.onnx", "absolute"},      {"external_missing.onnx", "nowhere.bin"},
+        {"external_short.onnx", "cut short"},   {"empty.onnx", "empty"},
+        {"truncated.onnx", "cut short"},        {"notonnx.onnx", "text file"},
+        {"noise.onnx", "not a protobuf"},       {"no_graph.onnx", "no graph"},
+        {"future_opset.onnx", "999"},           {"future_ir.onnx", "999"},
+        {"unknown_op.onnx", "Frobnicate"},      {"unknown_domain.onnx", "Frobnicate"},
+        {"type_mismatch.onnx", "ONNX Runtime"}, {"missing_input.onnx", "ONNX Runtime"},
+        {"cycle.onnx", "ONNX Runtime"},         {"huge_dims.onnx", "ONNX Runtime"},
         {"zipmap.onnx", "zipmap=False"},
     };
     for (size_t i = 0; i < PCR_COUNT_OF(bad); i++) {
@@ -129,7 +130,8 @@ static void changed_weights_are_seen(void **state) {
     float row[4] = {1, 1, 1, 1};
     struct pacer_tensor input = {"X", PACER_FP32, 2, (int64_t[]){1, 4}, row};
     struct pacer_result *result;
-    assert_int_equal(pacer_session_run(b, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(b, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     assert_true(((const float *)pacer_result_tensor(result, 0)->data)[3] == 41);
     pacer_result_destroy(result);
     pacer_session_put(a);
@@ -197,7 +199,8 @@ static void a_model_says_what_it_declares(void **state) {
     pacer_session_put(s);
 }
 
-// --- single flight ---------------------------------------------------------------------------------------------
+// --- single flight
+// ---------------------------------------------------------------------------------------------
 static void *get_slow(void *out) {
     struct pacer_session *session = NULL;
     pacer_session_get(model_path("slow.onnx"), NULL, &session, NULL);
@@ -234,7 +237,8 @@ static void threads_that_ask_at_once_share_one_load(void **state) {
     }
 }
 
-// --- running -----------------------------------------------------------------------------------------------------
+// --- running
+// -----------------------------------------------------------------------------------------------------
 static void every_type_goes_in_and_out(void **state) {
     (void)state;
     static const struct {
@@ -252,7 +256,7 @@ static void every_type_goes_in_and_out(void **state) {
         uint64_t data[6];
         for (size_t k = 0; k < 6; k++)
             data[k] = types[i].dtype == PACER_BOOL ? 0x0001000100010001 * (k & 1)
-                                                    : 0x0123456789abcdef * (k + 1);
+                                                   : 0x0123456789abcdef * (k + 1);
         size_t bytes = 6 * pacer_dtype_size(types[i].dtype);
         struct pacer_tensor input = {"INPUT0", types[i].dtype, 2, (int64_t[]){2, 3}, data};
         struct pacer_result *result;
@@ -283,7 +287,8 @@ static void strings_may_hold_any_byte(void **state) {
     static const struct pacer_bytes strings[4] = {{"", 0}, {"a\0b", 3}, {NULL, 0}, {"\xff\xfe", 2}};
     struct pacer_tensor input = {"INPUT0", PACER_BYTES, 2, (int64_t[]){1, 4}, strings};
     struct pacer_result *result;
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     const struct pacer_bytes *out = pacer_result_tensor(result, 0)->data;
     for (int i = 0; i < 4; i++) {
         assert_int_equal(out[i].size, strings[i].size);
@@ -298,21 +303,24 @@ static void empty_tensors_and_scalars_run(void **state) {
     struct pacer_result *result;
     struct pacer_session *s = open_model("identity_fp32.onnx");
     struct pacer_tensor input = {"INPUT0", PACER_FP32, 2, (int64_t[]){0, 3}, NULL};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     assert_int_equal(pacer_result_tensor(result, 0)->shape[0], 0);
     assert_int_equal(pacer_result_tensor(result, 0)->shape[1], 3);
     pacer_result_destroy(result);
     pacer_session_put(s);
     s = open_model("identity_string.onnx");
     input.dtype = PACER_BYTES;
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     assert_int_equal(pacer_result_tensor(result, 0)->shape[0], 0);
     pacer_result_destroy(result);
     pacer_session_put(s);
     s = open_model("scalar_input.onnx");
     float x = 41;
     input = (struct pacer_tensor){"X", PACER_FP32, 0, NULL, &x};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     assert_int_equal(pacer_result_tensor(result, 0)->rank, 0);
     assert_true(*(const float *)pacer_result_tensor(result, 0)->data == 42);
     pacer_result_destroy(result);
@@ -333,10 +341,12 @@ static void optional_inputs_may_be_left_out(void **state) {
                                      {"X", PACER_FP32, 2, (int64_t[]){1, 2}, x}};
     struct pacer_result *result;
     struct pacer_error err = {0};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs + 1, 1, NULL, 0}, &result, &err), 0);
+    assert_int_equal(
+        pacer_session_run(s, &(struct pacer_run){inputs + 1, 1, NULL, 0}, &result, &err), 0);
     assert_true(((const float *)pacer_result_tensor(result, 0)->data)[1] == 20);
     pacer_result_destroy(result);
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, NULL, 0}, &result, &err), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, NULL, 0}, &result, &err),
+                     0);
     assert_true(((const float *)pacer_result_tensor(result, 0)->data)[1] == 6);
     pacer_result_destroy(result);
     assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 1, NULL, 0}, &result, &err),
@@ -360,17 +370,20 @@ static void outputs_come_in_the_order_asked_for(void **state) {
     const char *wanted[2] = {"OUTPUT1", "OUTPUT0"};
     struct pacer_result *result;
     struct pacer_error err = {0};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, wanted, 2}, &result, &err), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, wanted, 2}, &result, &err),
+                     0);
     assert_string_equal(pacer_result_tensor(result, 0)->name, "OUTPUT1");
     assert_int_equal(((const int32_t *)pacer_result_tensor(result, 0)->data)[5], 100);
     assert_int_equal(((const int32_t *)pacer_result_tensor(result, 1)->data)[5], 110);
     pacer_result_destroy(result);
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, wanted, 1}, &result, &err), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, wanted, 1}, &result, &err),
+                     0);
     assert_int_equal(pacer_result_count(result), 1);
     pacer_result_destroy(result);
     const char *unknown[1] = {"OUTPUT7"};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, unknown, 1}, &result, &err),
-                     PACER_EINVAL);
+    assert_int_equal(
+        pacer_session_run(s, &(struct pacer_run){inputs, 2, unknown, 1}, &result, &err),
+        PACER_EINVAL);
     assert_string_equal(err.message, "unexpected inference output 'OUTPUT7' for model 'simple'");
     const char *twice[2] = {"OUTPUT0", "OUTPUT0"};
     assert_int_equal(pacer_session_run(s, &(struct pacer_run){inputs, 2, twice, 2}, &result, &err),
@@ -385,7 +398,8 @@ static void odd_memory_is_put_right(void **state) {
     struct pacer_session *s = open_model("identity_bool.onnx");
     uint8_t odd[4] = {0, 1, 2, 255};
     struct pacer_tensor input = {"INPUT0", PACER_BOOL, 2, (int64_t[]){1, 4}, odd};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     assert_memory_equal(pacer_result_tensor(result, 0)->data, "\0\1\1\1", 4);
     assert_int_equal(odd[3], 255); // the caller's memory is not written
     pacer_result_destroy(result);
@@ -394,15 +408,17 @@ static void odd_memory_is_put_right(void **state) {
     char bytes[17];
     memcpy(bytes + 1, (float[]){1, 2, 3, 4}, 16);
     input = (struct pacer_tensor){"X", PACER_FP32, 2, (int64_t[]){1, 4}, bytes + 1};
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     assert_true(((const float *)pacer_result_tensor(result, 0)->data)[3] == 5);
     pacer_result_destroy(result);
     pacer_session_put(s);
 }
 
-// --- refusals: the words clients match on --------------------------------------------------------------------
-static void expect_refusal(struct pacer_session *s, const struct pacer_tensor *inputs, size_t n, int code,
-                           const char *message) {
+// --- refusals: the words clients match on
+// --------------------------------------------------------------------
+static void expect_refusal(struct pacer_session *s, const struct pacer_tensor *inputs, size_t n,
+                           int code, const char *message) {
     struct pacer_error err = {0};
     struct pacer_run run = {inputs, n, NULL, 0};
     assert_int_equal(pcr_session_check(s, "M", &run, &err), code);
@@ -435,20 +451,23 @@ static void wrong_runs_are_refused_in_the_protocols_words(void **state) {
                    "inference input 'INPUT1' data-type is 'FP32', but model 'M' expects 'INT32'");
     b.dtype = PACER_INT32;
     b.shape = wrong;
-    expect_refusal(s, (struct pacer_tensor[]){a, b}, 2, PACER_EINVAL,
-                   "unexpected shape for input 'INPUT1' for model 'M'. Expected [-1,16], got [1,15]");
+    expect_refusal(
+        s, (struct pacer_tensor[]){a, b}, 2, PACER_EINVAL,
+        "unexpected shape for input 'INPUT1' for model 'M'. Expected [-1,16], got [1,15]");
     b.shape = negative;
-    expect_refusal(s, (struct pacer_tensor[]){a, b}, 2, PACER_EINVAL,
-                   "unexpected shape for input 'INPUT1' for model 'M'. Expected [-1,16], got [-1,16]");
+    expect_refusal(
+        s, (struct pacer_tensor[]){a, b}, 2, PACER_EINVAL,
+        "unexpected shape for input 'INPUT1' for model 'M'. Expected [-1,16], got [-1,16]");
     b.shape = shape;
     b.rank = 1;
     expect_refusal(s, (struct pacer_tensor[]){a, b}, 2, PACER_EINVAL,
                    "unexpected shape for input 'INPUT1' for model 'M'. Expected [-1,16], got [1]");
     b.rank = 2;
     b.shape = huge;
-    expect_refusal(s, (struct pacer_tensor[]){a, b}, 2, PACER_ELIMIT,
-                   "shape [9223372036854775807,16] for input 'INPUT1' for model 'M' has more elements than "
-                   "memory can hold");
+    expect_refusal(
+        s, (struct pacer_tensor[]){a, b}, 2, PACER_ELIMIT,
+        "shape [9223372036854775807,16] for input 'INPUT1' for model 'M' has more elements than "
+        "memory can hold");
     b.rank = 1000;
     expect_refusal(s, (struct pacer_tensor[]){a, b}, 2, PACER_EINVAL,
                    "input 'INPUT1' for model 'M' has 1000 dimensions; at most 16 are allowed");
@@ -464,12 +483,14 @@ static void failing_runs_leave_the_session_whole(void **state) {
     struct pacer_tensor input = {"INDEX", PACER_INT64, 1, (int64_t[]){1}, &index};
     for (int i = 0; i < 100; i++) {
         index = 10;
-        assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, &err),
-                         PACER_EMODEL);
+        assert_int_equal(
+            pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, &err),
+            PACER_EMODEL);
         assert_null(result);
         assert_non_null(strstr(err.message, "out of"));
         index = 9;
-        assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, &err), 0);
+        assert_int_equal(
+            pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, &err), 0);
         assert_true(*(const float *)pacer_result_tensor(result, 0)->data == 81);
         pacer_result_destroy(result);
     }
@@ -552,7 +573,8 @@ static void load_run_and_fail(void) {
     int64_t index = 3;
     struct pacer_tensor input = {"INDEX", PACER_INT64, 1, (int64_t[]){1}, &index};
     struct pacer_result *result;
-    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL), 0);
+    assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
+                     0);
     pacer_result_destroy(result);
     index = 99;
     assert_int_equal(pacer_session_run(s, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL),
@@ -570,7 +592,8 @@ static void a_thousand_loads_take_no_more_memory(void **state) {
     for (int i = 0; i < (IS_SANITIZED ? 10 : 1000); i++)
         load_run_and_fail();
     size_t after = resident_bytes();
-    // A session takes tens of kilobytes: one forgotten in a thousand loads would be seen many times over.
+    // A session takes tens of kilobytes: one forgotten in a thousand loads would be seen many times
+    // over.
     if (!IS_SANITIZED && after > before + (2u << 20))
         fail_msg("%zu KiB before, %zu KiB after", before >> 10, after >> 10);
     printf("resident: %zu KiB before, %zu KiB after\n", before >> 10, after >> 10);
@@ -584,8 +607,8 @@ int main(void) {
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(one_file_is_one_session, make_temp_dir, remove_temp_dir),
         cmocka_unit_test_setup_teardown(changed_weights_are_seen, make_temp_dir, remove_temp_dir),
-        cmocka_unit_test_setup_teardown(the_quantized_variant_is_taken_when_it_is_there, make_temp_dir,
-                                        remove_temp_dir),
+        cmocka_unit_test_setup_teardown(the_quantized_variant_is_taken_when_it_is_there,
+                                        make_temp_dir, remove_temp_dir),
         cmocka_unit_test(a_model_says_what_it_declares),
         cmocka_unit_test(threads_that_ask_at_once_share_one_load),
         cmocka_unit_test(every_type_goes_in_and_out),

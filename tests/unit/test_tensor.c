@@ -9,11 +9,12 @@ static void types_have_names_and_sizes(void **state) {
         enum pacer_dtype dtype;
         const char *name;
         size_t size;
-    } expected[] = {{PACER_BOOL, "BOOL", 1},     {PACER_UINT8, "UINT8", 1},   {PACER_UINT16, "UINT16", 2},
-                    {PACER_UINT32, "UINT32", 4}, {PACER_UINT64, "UINT64", 8}, {PACER_INT8, "INT8", 1},
-                    {PACER_INT16, "INT16", 2},   {PACER_INT32, "INT32", 4},   {PACER_INT64, "INT64", 8},
-                    {PACER_FP16, "FP16", 2},     {PACER_BF16, "BF16", 2},     {PACER_FP32, "FP32", 4},
-                    {PACER_FP64, "FP64", 8},     {PACER_BYTES, "BYTES", 0}};
+    } expected[] = {
+        {PACER_BOOL, "BOOL", 1},     {PACER_UINT8, "UINT8", 1},   {PACER_UINT16, "UINT16", 2},
+        {PACER_UINT32, "UINT32", 4}, {PACER_UINT64, "UINT64", 8}, {PACER_INT8, "INT8", 1},
+        {PACER_INT16, "INT16", 2},   {PACER_INT32, "INT32", 4},   {PACER_INT64, "INT64", 8},
+        {PACER_FP16, "FP16", 2},     {PACER_BF16, "BF16", 2},     {PACER_FP32, "FP32", 4},
+        {PACER_FP64, "FP64", 8},     {PACER_BYTES, "BYTES", 0}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         assert_string_equal(pacer_dtype_name(expected[i].dtype), expected[i].name);
         assert_int_equal(pacer_dtype_size(expected[i].dtype), expected[i].size);
@@ -28,7 +29,7 @@ static void unknown_types_are_invalid(void **state) {
     assert_int_equal(pacer_dtype_parse(""), PACER_DTYPE_INVALID);
     assert_int_equal(pacer_dtype_parse(NULL), PACER_DTYPE_INVALID);
     assert_string_equal(pacer_dtype_name((enum pacer_dtype)99), "INVALID");
-    assert_string_equal(pacer_dtype_name((enum pacer_dtype)-1), "INVALID");
+    assert_string_equal(pacer_dtype_name((enum pacer_dtype) - 1), "INVALID");
     assert_int_equal(pacer_dtype_size((enum pacer_dtype)99), 0);
 }
 
