@@ -35,7 +35,7 @@ LIBRARY_OWNERS = {
     "onnxruntime_session_options_config_keys.h": {"infer"},
     "protobuf-c/protobuf-c.h": {"onnx"},
     "openssl/": {"infer"},
-    "xxhash.h": {"base"},
+    "xxhash.h": {"base", "json"},
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)
