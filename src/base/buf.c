@@ -41,7 +41,7 @@ char *pcr_buf_reserve(struct pcr_buf *buf, size_t bytes) {
     return buf->data + buf->len;
 }
 
-bool pcr_buf_append(struct pcr_buf *buf, const void *data, size_t bytes) {
+bool pcr_buf_append_slowly(struct pcr_buf *buf, const void *data, size_t bytes) {
     char *to = pcr_buf_reserve(buf, bytes);
     if (!to)
         return false;

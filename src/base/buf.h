@@ -22,7 +22,18 @@ void pcr_buf_fini(struct pcr_buf *buf);
 void pcr_buf_clear(struct pcr_buf *buf);
 // Room for `bytes` more after len (and a NUL); NULL if that is too much.
 char *pcr_buf_reserve(struct pcr_buf *buf, size_t bytes);
-bool pcr_buf_append(struct pcr_buf *buf, const void *data, size_t bytes);
+bool pcr_buf_append_slowly(struct pcr_buf *buf, const void *data, size_t bytes);
+// The common case, inline: writers append dozens of short pieces to a buffer that has the room.
+static inline bool pcr_buf_append(struct pcr_buf *buf, const void *data, size_t bytes) {
+    if (buf->failed || bytes >= buf->cap || buf->len >= buf->cap - bytes ||
+        bytes > buf->max_bytes || buf->len > buf->max_bytes - bytes)
+        return pcr_buf_append_slowly(buf, data, bytes);
+    if (bytes)
+        memcpy(buf->data + buf->len, data, bytes);
+    buf->len += bytes;
+    buf->data[buf->len] = '\0';
+    return true;
+}
 __attribute__((format(printf, 2, 3))) bool pcr_buf_printf(struct pcr_buf *buf, const char *format,
                                                           ...);
 __attribute__((format(printf, 2, 0))) bool pcr_buf_vprintf(struct pcr_buf *buf, const char *format,

@@ -3,6 +3,7 @@
 #include "json/json_priv.h"
 
 #define WRITER_DEPTH_MAX 64
+#define SHORT_BYTES_MAX 32
 
 // pcr_buf_char without the call, for what is written between any two values.
 static void put_char(struct pcr_buf *buf, char c) {
@@ -77,7 +78,21 @@ static void put_escape(struct pcr_buf *buf, unsigned char c) {
     pcr_buf_append(buf, escape, 2);
 }
 
+// Names and short labels, which is nearly all there is: quotes and text in one piece, if nothing
+// needs an escape.
+static bool quote_at_once(struct pcr_buf *buf, struct pcr_str text) {
+    char piece[SHORT_BYTES_MAX + 2];
+    if (text.len == 0 || text.len > SHORT_BYTES_MAX ||
+        skip_plain(text.ptr, text.ptr + text.len) != text.ptr + text.len)
+        return false;
+    piece[0] = piece[text.len + 1] = '"';
+    memcpy(piece + 1, text.ptr, text.len);
+    return pcr_buf_append(buf, piece, text.len + 2);
+}
+
 void pcr_json_quote(struct pcr_buf *buf, struct pcr_str text) {
+    if (buf->failed || quote_at_once(buf, text))
+        return;
     put_char(buf, '"');
     const char *at = text.ptr;
     const char *end = text.len ? text.ptr + text.len : text.ptr;

@@ -28,29 +28,25 @@ static int read_request(struct infer *infer, struct pacer_error *err) {
     int rc = pcr_v2_json_bytes(header, request->body.len, &json_bytes, err);
     if (rc < 0)
         return rc;
-    if (header.ptr && json_bytes == 0) {
-        struct pcr_v2_raw raw = {.model = infer->model->name,
-                                 .batches = infer->model->max_batch_size > 0};
-        raw.inputs = pacer_session_inputs(infer->model->session, &raw.n_inputs);
-        rc = pcr_v2_read_raw(&request->arena, &raw, request->body, &infer->v2, err);
-    } else {
-        rc = pcr_v2_read(&request->arena, infer->model->name, request->body, json_bytes, &infer->v2,
-                         err);
-    }
-    return rc < 0
-               ? rc
-               : pcr_session_check(infer->model->session, infer->model->name, &infer->v2.run, err);
+    if (!header.ptr || json_bytes > 0) // names, types and shapes are checked by the engine
+        return pcr_v2_read(&request->arena, infer->model->name, request->body, json_bytes,
+                           &infer->v2, err);
+    struct pcr_v2_raw raw = {.model = infer->model->name,
+                             .batches = infer->model->max_batch_size > 0};
+    raw.inputs = pacer_session_inputs(infer->model->session, &raw.n_inputs);
+    return pcr_v2_read_raw(&request->arena, &raw, request->body, &infer->v2, err);
 }
 
-static void fail(struct infer *infer, const struct pacer_error *err) {
-    pcr_model_unref(infer->model);
-    pcr_reply_failure(infer->request, err);
+// The reference lives as long as the request: a binary answer is sent from the memory of the
+// model's outputs.
+static void unref_model(void *model) {
+    pcr_model_unref(model);
 }
 
 static void answer(struct pcr_infer_call *call) {
     struct infer *infer = call->user;
     if (call->status < 0) {
-        fail(infer, &call->error);
+        pcr_reply_failure(infer->request, &call->error);
         return;
     }
     struct pcr_v2_answer out = {
@@ -62,10 +58,9 @@ static void answer(struct pcr_infer_call *call) {
     };
     struct pcr_v2_body body;
     if (pcr_v2_write(&infer->request->arena, &infer->v2, &out, &body, &call->error) < 0) {
-        fail(infer, &call->error);
+        pcr_reply_failure(infer->request, &call->error);
         return;
     }
-    pcr_model_unref(infer->model);
     struct pcr_http_reply reply = {
         .status = 200,
         .content_type = body.binary ? "application/octet-stream" : "application/json",
@@ -106,8 +101,15 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         pcr_reply_failure(request, &err);
         return;
     }
+    // Registered before the run, so that its outputs are released first.
+    if (!pcr_arena_on_reset(&request->arena, unref_model, infer->model)) {
+        pcr_model_unref(infer->model);
+        pcr_err(&err, PACER_ENOMEM, "v2", "no memory for the request");
+        pcr_reply_failure(request, &err);
+        return;
+    }
     if (read_request(infer, &err) < 0) {
-        fail(infer, &err);
+        pcr_reply_failure(request, &err);
         return;
     }
     infer->call = (struct pcr_infer_call){
