@@ -35,8 +35,13 @@ static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, c
         status = api->SetSessionExecutionMode(o, ORT_SEQUENTIAL);
     if (!status)
         status = api->SetSessionGraphOptimizationLevel(o, ORT_ENABLE_ALL);
+    // Patterns are kept per input shape, so clients who vary shapes would make them grow; and the
+    // arena, with its lock, costs a small model 12 % of its run while a large one gains nothing by
+    // it (docs/benchmarks.md), and it never gives memory back.
     if (!status)
         status = api->DisableMemPattern(o);
+    if (!status)
+        status = api->DisableCpuMemArena(o);
     if (!status)
         status = api->AddSessionConfigEntry(o, kOrtSessionOptionsConfigAllowIntraOpSpinning, spin);
     if (!status)
