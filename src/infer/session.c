@@ -36,7 +36,7 @@ static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, c
     if (!status)
         status = api->SetSessionGraphOptimizationLevel(o, ORT_ENABLE_ALL);
     // Patterns are kept per input shape, so clients who vary shapes would make them grow; and the
-    // arena, with its lock, costs a small model 12 % of its run while a large one gains nothing by
+    // arena, with its lock, costs a small model a tenth of its run while a large one gains nothing by
     // it (docs/benchmarks.md), and it never gives memory back.
     if (!status)
         status = api->DisableMemPattern(o);
@@ -363,6 +363,8 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
         code = read_metadata(s, err);
     if (code == 0 && !options->skip_warm_up && (code = pcr_session_warm_up(s, err)) < 0)
         return pcr_err_prefix(err, code, "%s", path);
+    if (file->has_loop) // a value may ask for any number of turns: the warm-up's cost says nothing
+        s->run_ns = UINT64_MAX;
     return code;
 }
 
