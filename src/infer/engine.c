@@ -2,9 +2,15 @@
 // The engine: where a run happens. A cheap one at once on the caller's loop, since handing it to
 // another thread and back costs more than running it; all others on a worker, so that a loop is
 // never held up.
+//
+// What a run costs is guessed from its size. Values can make it dearer (a fill of a shape that is an
+// input, a loop's count): models with a loop never run on a loop's thread, and others no longer do
+// once several runs were late. Rejected: running everything once on a worker to learn its cost; the
+// next request's values may be others.
 #include "infer/repository_priv.h"
 #include "infer/session_priv.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 // Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three
@@ -14,18 +20,32 @@
 // size.
 #define ROW_SHARE 8
 
+// A run that was taken for cheap and took this long is a strike; STRIKES_OUT keep the model's runs
+// off the loops until as many timely ones have worked them off.
+#define LATE_NS PCR_NS_PER_MS
+#define STRIKE 64u
+#define STRIKES_OUT (4 * STRIKE)
+#define STRIKES_MAX (16 * STRIKE)
+
 struct pcr_engine {
     struct pcr_pool *pool;
+    OrtRunOptions *run_options; // of every run, so that one call ends them all
+    atomic_bool stopping;
 };
 
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err) {
+    const struct pcr_ort *ort = pcr_ort_get(err);
+    if (!ort)
+        return PACER_EUNSUPPORTED;
     struct pcr_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return pcr_err(err, PACER_ENOMEM, "engine", "out of memory");
-    int code = pcr_pool_create(workers, queue_max, &engine->pool, err);
+    OrtStatus *status = ort->api->CreateRunOptions(&engine->run_options);
+    int code = status ? pcr_ort_fail(err, PACER_EINTERNAL, status, "run options")
+                      : pcr_pool_create(workers, queue_max, &engine->pool, err);
     if (code < 0)
-        free(engine);
+        pcr_engine_destroy(engine);
     else
         *out = engine;
     return code;
@@ -34,7 +54,16 @@ int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **ou
 void pcr_engine_destroy(struct pcr_engine *engine) {
     if (!engine)
         return;
+    const OrtApi *api = pcr_ort()->api;
+    atomic_store(&engine->stopping, true);
+    if (engine->run_options) {
+        OrtStatus *status = api->RunOptionsSetTerminate(engine->run_options);
+        if (status) // then they end by themselves
+            api->ReleaseStatus(status);
+    }
     pcr_pool_destroy(engine->pool);
+    if (engine->run_options)
+        api->ReleaseRunOptions(engine->run_options);
     free(engine);
 }
 
@@ -54,6 +83,21 @@ static bool is_cheap(const struct pcr_infer_call *call) {
     }
     uint64_t rows = elements / (least ? least : 1);
     return run_ns + run_ns * rows / ROW_SHARE < INLINE_NS;
+}
+
+// Threads may lose each other's notes: all that matters is many late runs.
+static void note_cost(const struct pcr_infer_call *call) {
+    _Atomic unsigned *place = &call->model->session->strikes;
+    unsigned strikes = atomic_load_explicit(place, memory_order_relaxed);
+    if (call->infer_ns >= LATE_NS && strikes < STRIKES_MAX)
+        atomic_store_explicit(place, strikes + STRIKE, memory_order_relaxed);
+    else if (call->infer_ns < LATE_NS && strikes > 0)
+        atomic_store_explicit(place, strikes - 1, memory_order_relaxed);
+}
+
+static bool is_out(const struct pcr_infer_call *call) {
+    const _Atomic unsigned *place = &call->model->session->strikes;
+    return atomic_load_explicit(place, memory_order_relaxed) >= STRIKES_OUT;
 }
 
 static uint64_t rows_of(const struct pcr_infer_call *call) {
@@ -85,16 +129,26 @@ static void count(const struct pcr_infer_call *call, uint64_t end_ns) {
 static void execute(struct pcr_infer_call *call, uint64_t start_ns) {
     call->queue_ns = start_ns - call->submitted_ns;
     uint64_t end_ns = start_ns;
-    if (call->deadline_ns && start_ns >= call->deadline_ns) {
+    if (atomic_load_explicit(&call->engine->stopping, memory_order_relaxed)) {
+        call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
+                               "the server is stopping; the request was not computed");
+    } else if (call->deadline_ns && start_ns >= call->deadline_ns) {
         call->status =
             pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
                     "the request's time was up after %llu ms in the queue; it was not computed",
                     (unsigned long long)(call->queue_ns / PCR_NS_PER_MS));
     } else {
-        call->status = pcr_session_run_checked(call->model->session, &call->run, call->arena,
-                                               &call->outputs, &call->n_outputs, &call->error);
+        struct pcr_session_job job = {.session = call->model->session,
+                                      .run = &call->run,
+                                      .arena = call->arena,
+                                      .options = call->engine->run_options};
+        call->status = pcr_session_run_checked(&job, &call->error);
+        call->outputs = job.outputs;
+        call->n_outputs = job.n_outputs;
         end_ns = pcr_clock_mono_ns();
         call->infer_ns = end_ns - start_ns;
+        if (call->looks_cheap)
+            note_cost(call);
     }
     count(call, end_ns);
 }
@@ -120,7 +174,9 @@ void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
         call->done(call);
         return;
     }
-    if (is_cheap(call)) {
+    call->engine = engine;
+    call->looks_cheap = is_cheap(call);
+    if (call->looks_cheap && !is_out(call)) {
         execute(call, call->submitted_ns);
         call->done(call);
         return;

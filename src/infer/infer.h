@@ -138,11 +138,15 @@ struct pcr_infer_call {      // the caller's memory until `done`
     const struct pacer_tensor *outputs;
     size_t n_outputs;
     uint64_t queue_ns, infer_ns;
-    struct pcr_job job;    // private
-    uint64_t submitted_ns; // private
+    struct pcr_job job;        // private
+    uint64_t submitted_ns;     // private
+    struct pcr_engine *engine; // private
+    bool looks_cheap;          // private: by its size
 };
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err);
+// Runs under way are ended as soon as ONNX Runtime looks (between two operators), what waits is not
+// computed; all get their `done`, with an error. So a stop takes no longer than one operator.
 void pcr_engine_destroy(struct pcr_engine *engine);
 // On call->loop's thread. `done` is always called exactly once, possibly before this returns.
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call);

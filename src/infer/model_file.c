@@ -191,6 +191,13 @@ static int on_value(void *ctx, const struct pcr_onnx_value *value, struct pacer_
     return 0;
 }
 
+static int on_node(void *ctx, struct pcr_str op_type, struct pacer_error *err) {
+    (void)err;
+    struct look *look = ctx;
+    look->file->has_loop |= pcr_str_eq(op_type, PCR_STR("Loop"));
+    return 0;
+}
+
 bool pcr_model_file_shapeless(const struct pcr_model_file *file, const char *name, bool is_output) {
     for (const struct pcr_list_of_names *n = file->shapeless; n; n = n->next)
         if (n->is_output == is_output && pcr_str_eq(n->name, pcr_str(name)))
@@ -256,7 +263,7 @@ static void reverse_externals(struct pcr_model_file *file) {
 }
 
 static int look_through(const char *path, struct pcr_model_file *file, struct pacer_error *err) {
-    static const struct pcr_onnx_visitor visitor = {on_external, on_value};
+    static const struct pcr_onnx_visitor visitor = {on_external, on_value, on_node};
     struct look look = {.file = file, .path = path};
     snprintf(look.own_folder, sizeof look.own_folder, "%s", path);
     char *slash = strrchr(look.own_folder, '/');

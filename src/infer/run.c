@@ -360,16 +360,17 @@ static int prepare(const struct pacer_session *s, const struct pacer_run *run,
     return 0;
 }
 
-static int run_ort(struct pacer_session *s, const struct pacer_run *run, struct pcr_arena *arena,
-                   struct work *work, struct pacer_error *err) {
+static int run_ort(const struct pcr_session_job *job, struct work *work, struct pacer_error *err) {
     const OrtApi *api = pcr_ort()->api;
+    const struct pacer_run *run = job->run;
     int code = 0;
     for (size_t i = 0; i < run->n_inputs && code == 0; i++)
-        code = wrap_input(&run->inputs[i], arena, &work->inputs[i], err);
+        code = wrap_input(&run->inputs[i], job->arena, &work->inputs[i], err);
     if (code == 0) {
         OrtStatus *status =
-            api->Run(s->ort, NULL, work->names, (const OrtValue *const *)work->inputs,
-                     run->n_inputs, work->wanted, work->n_outputs, work->held->values);
+            api->Run(job->session->ort, job->options, work->names,
+                     (const OrtValue *const *)work->inputs, run->n_inputs, work->wanted,
+                     work->n_outputs, work->held->values);
         if (status) {
             code = pcr_session_run_code(api->GetErrorCode(status));
             pcr_ort_fail(err, code, status, "ONNX Runtime could not run the model");
@@ -385,23 +386,21 @@ int pcr_session_run_code(OrtErrorCode code) {
     return code == ORT_NOT_IMPLEMENTED ? PACER_EUNSUPPORTED : PACER_EMODEL;
 }
 
-int pcr_session_run_checked(struct pacer_session *session, const struct pacer_run *run,
-                            struct pcr_arena *arena, const struct pacer_tensor **outputs,
-                            size_t *n_outputs, struct pacer_error *err) {
+int pcr_session_run_checked(struct pcr_session_job *job, struct pacer_error *err) {
     struct work work = {0};
-    int code = prepare(session, run, arena, &work, err);
+    int code = prepare(job->session, job->run, job->arena, &work, err);
     if (code == 0)
-        code = run_ort(session, run, arena, &work, err);
+        code = run_ort(job, &work, err);
     if (code < 0)
         return code;
     for (size_t i = 0; i < work.n_outputs; i++) {
         work.outputs[i].name = work.wanted[i];
-        code = view_output(run, work.held->values[i], arena, &work.outputs[i], err);
+        code = view_output(job->run, work.held->values[i], job->arena, &work.outputs[i], err);
         if (code < 0)
             return code;
     }
-    *outputs = work.outputs;
-    *n_outputs = work.n_outputs;
+    job->outputs = work.outputs;
+    job->n_outputs = work.n_outputs;
     return 0;
 }
 
@@ -409,7 +408,15 @@ int pcr_session_run(struct pacer_session *session, const struct pacer_run *run,
                     struct pcr_arena *arena, const struct pacer_tensor **outputs, size_t *n_outputs,
                     struct pacer_error *err) {
     int code = pcr_session_check(session, session->name, run, err);
-    return code < 0 ? code : pcr_session_run_checked(session, run, arena, outputs, n_outputs, err);
+    if (code < 0)
+        return code;
+    struct pcr_session_job job = {.session = session, .run = run, .arena = arena};
+    code = pcr_session_run_checked(&job, err);
+    if (code == 0) {
+        *outputs = job.outputs;
+        *n_outputs = job.n_outputs;
+    }
+    return code;
 }
 
 // --- the library's form

@@ -34,6 +34,7 @@ struct pcr_model_file {
     const char *folder;                  // where external data is looked for
     struct pcr_external_file *externals; // distinct
     struct pcr_list_of_names *shapeless; // inputs and outputs without a declared rank
+    bool has_loop; // what it costs depends on values, without a bound
     char version[17];
 };
 struct pcr_list_of_names {
@@ -73,6 +74,7 @@ struct pacer_session {
     uint64_t run_ns;          // cost of one row; UINT64_MAX: not known
     size_t warm_up_elements;  // elements of all inputs in the warm-up
     const char *warm_up_note; // why it did not run, or NULL
+    _Atomic unsigned strikes; // the engine's: how often a run was dearer than its size told
     struct pcr_external_file *externals;
     struct pcr_session_entry *entry; // the registry's
 };
@@ -83,9 +85,15 @@ int pcr_session_open(const char *path, const char *folder,
                      struct pacer_error *err);
 void pcr_session_close(struct pacer_session *session);
 // pcr_session_run for a run that was checked.
-int pcr_session_run_checked(struct pacer_session *session, const struct pacer_run *run,
-                            struct pcr_arena *arena, const struct pacer_tensor **outputs,
-                            size_t *n_outputs, struct pacer_error *err);
+struct pcr_session_job {
+    struct pacer_session *session;
+    const struct pacer_run *run;
+    struct pcr_arena *arena;
+    const OrtRunOptions *options; // NULL: none; by these a run can be ended from another thread
+    const struct pacer_tensor *outputs; // the result
+    size_t n_outputs;
+};
+int pcr_session_run_checked(struct pcr_session_job *job, struct pacer_error *err);
 // The error code of a run that ONNX Runtime refused.
 int pcr_session_run_code(OrtErrorCode code);
 void pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes);

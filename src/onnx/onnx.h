@@ -29,10 +29,12 @@ struct pcr_onnx_value {
     bool is_output;
     bool has_shape; // false: not even the number of dimensions is declared
 };
-struct pcr_onnx_visitor { // either may be NULL; the first negative answer ends the scan and is its
+struct pcr_onnx_visitor { // each may be NULL; the first negative answer ends the scan and is its
                           // result
     int (*external)(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err);
     int (*value)(void *ctx, const struct pcr_onnx_value *value, struct pacer_error *err);
+    // An operator by its name, once per node, wherever in the file.
+    int (*node)(void *ctx, struct pcr_str op_type, struct pacer_error *err);
 };
 
 // Walks through every message of a model file: graphs in graphs, attributes, functions and training

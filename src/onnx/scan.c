@@ -276,6 +276,9 @@ static int walk(struct scan *scan, enum message kind, struct pcr_str bytes, unsi
             is_external = field.varint == 1;
         if (kind == VALUE && field.number == 1 && field.wire_type == 2)
             scan->value.name = field.bytes;
+        if (kind == NODE && field.number == 4 && field.wire_type == 2 && scan->visitor->node &&
+            (code = answer(scan, scan->visitor->node(scan->ctx, field.bytes, scan->err))) < 0)
+            return code;
         if (field.wire_type != 2 || field.number >= FIELDS || !children[kind][field.number])
             continue;
         scan->seen_graph |= kind == MODEL && field.number == 7;

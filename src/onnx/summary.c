@@ -279,7 +279,7 @@ static int summarize(struct work *w, const Onnx__ModelProto *model, struct pacer
 
 int pcr_onnx_summarize(struct pcr_str file, struct pcr_arena *arena, struct pcr_onnx_summary *out,
                        struct pacer_error *err) {
-    static const struct pcr_onnx_visitor nothing = {NULL, NULL};
+    static const struct pcr_onnx_visitor nothing = {NULL, NULL, NULL};
     *out = (struct pcr_onnx_summary){.file_bytes = file.len};
     int code = pcr_onnx_scan(file, &nothing, NULL, err);
     if (code < 0)

@@ -83,7 +83,7 @@ void pcr_v2_index(struct pcr_app *app, struct pcr_http_request *request,
 struct control { // in the request's arena until it is answered
     struct pcr_job job;
     struct pcr_http_request *request;
-    struct pcr_repository *repository;
+    struct pcr_app *app;
     struct pcr_str name;
     bool load;
     int status;
@@ -92,9 +92,14 @@ struct control { // in the request's arena until it is answered
 
 static void control_run(struct pcr_job *job) {
     struct control *control = PCR_CONTAINER_OF(job, struct control, job);
-    control->status =
-        control->load ? pcr_repository_load(control->repository, control->name, &control->error)
-                      : pcr_repository_unload(control->repository, control->name, &control->error);
+    struct pcr_repository *repository = control->app->repository;
+    const atomic_bool *draining = control->app->draining;
+    if (draining && atomic_load(draining)) // a queue of loads must not hold up the end
+        control->status = pcr_err(&control->error, PACER_ECANCELED, "v2", "the server is stopping");
+    else if (control->load)
+        control->status = pcr_repository_load(repository, control->name, &control->error);
+    else
+        control->status = pcr_repository_unload(repository, control->name, &control->error);
 }
 
 static void control_done(struct pcr_job *job) {
@@ -147,7 +152,7 @@ static void start_control(struct pcr_app *app, struct pcr_http_request *request,
     control->job =
         (struct pcr_job){.loop = request->loop, .run = control_run, .done = control_done};
     control->request = request;
-    control->repository = app->repository;
+    control->app = app;
     control->name = match->params[0];
     control->load = load;
     if (pcr_pool_submit(app->pool, &control->job) < 0) {

@@ -39,7 +39,7 @@ static void summarize(struct pcr_str file, bool is_model) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const struct pcr_onnx_visitor visitor = {see_external, see_value};
+    static const struct pcr_onnx_visitor visitor = {see_external, see_value, NULL};
     struct pcr_str file = {(const char *)data, size};
     struct pacer_error err = {0};
     int code = pcr_onnx_scan(file, &visitor, &file, &err);

@@ -20,6 +20,10 @@ static int set_up(void **state) {
     put_model(path, "plus1.onnx");
     snprintf(path, sizeof path, "%s/slow.onnx", rig->dir);
     put_model(path, "slow.onnx");
+    snprintf(path, sizeof path, "%s/slow_by.onnx", rig->dir);
+    put_model(path, "slow_by.onnx");
+    snprintf(path, sizeof path, "%s/fill.onnx", rig->dir);
+    put_model(path, "fill.onnx");
     struct pcr_repository_options options = {rig->dir, NULL, 0, 1};
     *state = rig;
     return pcr_repository_open(&options, &rig->repository, NULL) ||
@@ -188,6 +192,84 @@ static void a_full_queue_refuses_at_once(void **state) {
     assert_true(refused >= 5 && refused < 8); // one runs, two wait
 }
 
+static void a_loop_in_a_model_never_holds_up_ours(void **state) {
+    struct rig *rig = *state;
+    struct request q;
+    int64_t turns = 3;
+    begin(rig, &q, "slow_by", 1);
+    struct pacer_tensor inputs[] = {q.input, {"STEPS", PACER_INT64, 0, NULL, &turns}};
+    q.call.run = (struct pacer_run){inputs, 2, NULL, 0};
+    assert_true(q.call.model->run_ns == UINT64_MAX); // whatever the warm-up took
+    pcr_engine_submit(rig->engine, &q.call);
+    assert_int_equal(rig->pending, 1); // on a worker
+    finish(rig);
+    assert_int_equal(q.call.status, 0);
+    end(&q);
+}
+
+// One element in, as many out as its value says: the size of the input tells nothing of the cost.
+static void submit_fill(struct rig *rig, struct request *q, int64_t elements) {
+    begin(rig, q, "fill", 1);
+    q->shape[0] = 1;
+    *(int64_t *)(void *)q->rows = elements;
+    q->input = (struct pacer_tensor){"SHAPE", PACER_INT64, 1, q->shape, q->rows};
+    pcr_engine_submit(rig->engine, &q->call);
+}
+
+static void a_model_that_was_late_several_times_leaves_the_loop(void **state) {
+    struct rig *rig = *state;
+    struct request q;
+    submit_fill(rig, &q, 1);
+    bool is_cheap = rig->pending == 0;
+    finish(rig);
+    end(&q);
+    if (!is_cheap) // a sanitizer or a busy machine may make it dear
+        return;
+    for (int i = 0; i < 4; i++) {
+        submit_fill(rig, &q, 10 << 20); // 40 MiB
+        finish(rig);
+        assert_int_equal(q.call.status, 0);
+        end(&q);
+    }
+    submit_fill(rig, &q, 10 << 20);
+    assert_int_equal(rig->pending, 1);
+    finish(rig);
+    end(&q);
+    for (int i = 0; i < 2000; i++) { // and comes back when it keeps being quick
+        submit_fill(rig, &q, 1);
+        is_cheap = rig->pending == 0;
+        finish(rig);
+        end(&q);
+    }
+    assert_true(is_cheap);
+}
+
+static void an_engine_that_ends_computes_no_more(void **state) {
+    struct rig *rig = *state;
+    struct request q[3];
+    int64_t turns[3] = {INT64_C(1) << 40, 1, 1}; // the first would take months
+    struct pacer_tensor inputs[3][2];
+    for (size_t i = 0; i < 3; i++) {
+        begin(rig, &q[i], "slow_by", 1);
+        inputs[i][0] = q[i].input;
+        inputs[i][1] = (struct pacer_tensor){"STEPS", PACER_INT64, 0, NULL, &turns[i]};
+        q[i].call.run = (struct pacer_run){inputs[i], 2, NULL, 0};
+        pcr_engine_submit(rig->engine, &q[i].call);
+        usleep(50000); // the first is being computed
+    }
+    pcr_engine_destroy(rig->engine);
+    rig->engine = NULL;
+    finish(rig);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(q[i].call.status < 0);
+        assert_int_equal(q[i].call.n_outputs, 0);
+        if (i > 0)
+            assert_int_equal(q[i].call.status, PACER_ECANCELED);
+        end(&q[i]);
+    }
+    assert_int_equal(pcr_engine_create(1, 2, &rig->engine, NULL), 0);
+}
+
 static void wrong_runs_come_back_with_the_error(void **state) {
     struct rig *rig = *state;
     struct request q;
@@ -209,6 +291,9 @@ int main(void) {
         cmocka_unit_test(late_requests_are_not_computed),
         cmocka_unit_test(a_full_queue_refuses_at_once),
         cmocka_unit_test(wrong_runs_come_back_with_the_error),
+        cmocka_unit_test(a_loop_in_a_model_never_holds_up_ours),
+        cmocka_unit_test(a_model_that_was_late_several_times_leaves_the_loop),
+        cmocka_unit_test(an_engine_that_ends_computes_no_more),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

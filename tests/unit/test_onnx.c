@@ -86,7 +86,7 @@ static int see_value(void *ctx, const struct pcr_onnx_value *value, struct pacer
     return 0;
 }
 
-static const struct pcr_onnx_visitor see = {see_external, see_value};
+static const struct pcr_onnx_visitor see = {see_external, see_value, NULL};
 
 static int scan(struct pcr_buf *file, struct seen *seen, struct pacer_error *err) {
     *seen = (struct seen){0};
