@@ -108,6 +108,10 @@ struct pcr_config_override {
 int pcr_config_load(const char *path, const struct pcr_config_override *overrides, size_t n_overrides,
                     struct pcr_config **out, struct pcr_config_faults *faults);
 void pcr_config_destroy(struct pcr_config *config);
+// Calls `changed` with the key ("http.idle_timeout_ms") of every setting in which the two differ, decisions excepted.
+typedef void (*pcr_config_changed_cb)(void *ctx, const char *key);
+void pcr_config_compare(const struct pcr_config *a, const struct pcr_config *b, pcr_config_changed_cb changed,
+                        void *ctx);
 void pcr_config_faults_init(struct pcr_config_faults *faults);
 void pcr_config_faults_fini(struct pcr_config_faults *faults);
 // Adds a fault that others found (a model that does not load); both texts are copied, control characters in the

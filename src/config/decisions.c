@@ -267,6 +267,14 @@ void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml
 }
 
 // --- models ------------------------------------------------------------------------------------
+// As the repository wants it: a name of a file or directory that is not hidden.
+static bool model_name_ok(struct pcr_str name) {
+    bool ok = name.len > 0 && name.len <= 255 && name.ptr[0] != '.';
+    for (size_t i = 0; i < name.len && ok; i++)
+        ok = (unsigned char)name.ptr[i] >= ' ' && !strchr("/\\\x7f", name.ptr[i]);
+    return ok;
+}
+
 void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node) {
     struct pcr_config *config = ctx->config;
     if (pcr_yaml_is_null(node) ||
@@ -285,6 +293,11 @@ void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_no
                  PCR_STR_ARG(pcr_config_excerpt(member->key->text)));
         model->line = member->key->line;
         model->name = key_text(ctx, member);
+        if (!model_name_ok(member->key->text))
+            pcr_config_fault(ctx, member->key->line, member->key->column,
+                             "%s: no model can have this name: expected 1 to 255 bytes without "
+                             "'/', '\\' and control characters, not beginning with '.'",
+                             where);
         struct pcr_config_mapping mapping = {.section = "", .where = where, .base = model};
         mapping.options = pcr_options(PCR_OPTIONS_MODEL, &mapping.n_options);
         if (pcr_yaml_is_null(member))

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char *option_expected(const struct pcr_option *option) {
@@ -268,7 +269,7 @@ static bool in_range(struct pcr_config_ctx *ctx, const struct pcr_option *option
 
 static bool address_ok(struct pcr_str text) {
     if (pcr_str_starts_with(text, PCR_STR("unix:")))
-        return text.len > 5;
+        return text.len > 5 && text.len - 5 < sizeof((struct sockaddr_un *)NULL)->sun_path;
     const char *colon = memrchr(text.ptr, ':', text.len);
     if (!colon)
         return false;

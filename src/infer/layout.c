@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define MODELS_MAX 10000
@@ -102,6 +103,11 @@ static int read_config(struct layout *l, const char *dir, struct pcr_pbtxt *conf
     const char *path = pcr_arena_printf(l->arena, "%s/config.pbtxt", dir);
     if (!path)
         return out_of_memory(l);
+    *fault = NULL;
+    if (access(path, F_OK) == 0 && !exists(path, S_IFREG)) { // a FIFO would hold us up for ever
+        *fault = pcr_arena_printf(l->arena, "%s: not a regular file", path);
+        return *fault ? 0 : out_of_memory(l);
+    }
     struct pcr_buf text;
     struct pacer_error error = {0};
     pcr_buf_init(&text, CONFIG_BYTES_MAX);
@@ -109,7 +115,6 @@ static int read_config(struct layout *l, const char *dir, struct pcr_pbtxt *conf
     if (code == 0 && (code = pcr_pbtxt_parse(pcr_buf_view(&text), config, &error)) < 0)
         pcr_err_prefix(&error, code, "%s", path);
     pcr_buf_fini(&text);
-    *fault = NULL;
     if (code < 0 && code != PACER_ENOTFOUND) {
         *fault = pcr_arena_dup(l->arena, pcr_str(error.message));
         return *fault ? 0 : out_of_memory(l);

@@ -282,9 +282,10 @@ static void drop_vanished(struct pcr_repository *r, const struct pcr_found *foun
         if (entry->model)
             pcr_log(PCR_LOG_INFO, "repository", "model '%s' version %s is gone", entry->name,
                     entry->version);
-        char name[256];
-        snprintf(name, sizeof name, "%s", entry->name); // the entry goes with the snapshot
-        if (replace(r, name, entry->number, NULL, NULL) < 0)
+        char *name = strdup(entry->name); // the entry goes with the snapshot
+        int code = name ? replace(r, name, entry->number, NULL, NULL) : PACER_ENOMEM;
+        free(name);
+        if (code < 0)
             return; // out of memory: it stays until the next look
     }
 }

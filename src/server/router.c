@@ -266,6 +266,10 @@ void pcr_router_dispatch(const struct pcr_router *router, struct pcr_app *app,
         match.route->handler(app, request, &match);
         return;
     }
+    if (result == PCR_ROUTE_NO_PATH && pcr_str_eq(request->path, PCR_STR("*"))) {
+        pcr_http_reply(request, &(struct pcr_http_reply){.status = 204}); // of the whole server
+        return;
+    }
     if (result == PCR_ROUTE_NO_PATH) {
         pcr_reply_error(request, 404, "Not Found");
         return;

@@ -352,14 +352,10 @@ static void post_generation(struct server_loop *to, struct pcr_generation *gener
     pcr_loop_post(to->loop, &letter->mail);
 }
 
-// What a reload cannot change while sockets and threads are up: said, not silently ignored.
-static void warn_of_restart(const struct pcr_config *old, const struct pcr_config *new) {
-    if (strcmp(old->listen, new->listen) != 0)
-        pcr_log(PCR_LOG_WARN, "config", "'listen' changed: takes effect after a restart");
-    if (strcmp(old->models_dir, new->models_dir) != 0)
-        pcr_log(PCR_LOG_WARN, "config", "'models_dir' changed: takes effect after a restart");
-    if (old->threads != new->threads || old->workers != new->workers)
-        pcr_log(PCR_LOG_WARN, "config", "'threads' or 'workers' changed: after a restart");
+// What a reload cannot change while sockets, threads and models are up: said, not silently ignored.
+static void warn_of_restart(void *ctx, const char *key) {
+    (void)ctx;
+    pcr_log(PCR_LOG_WARN, "config", "'%s' changed: takes effect after a restart", key);
 }
 
 static void reload_on_worker(struct pcr_job *job) {
@@ -376,7 +372,7 @@ static void reload_on_worker(struct pcr_job *job) {
 }
 
 static void publish(struct server *server, struct pcr_generation *generation) {
-    warn_of_restart(server->generation->config, generation->config);
+    pcr_config_compare(server->generation->config, generation->config, warn_of_restart, NULL);
     pcr_generation_unref(server->generation);
     server->generation = generation; // takes the creator's reference
     for (unsigned i = 0; i < server->n_loops; i++)

@@ -186,6 +186,11 @@ static void addresses(void **state) {
     bad(f, "listen: 127.0.0.1:65536\n", 1, 9, "is not an address");
     bad(f, "listen: '127.0.0.1:'\n", 1, 9, "is not an address");
     bad(f, "listen: 'unix:'\n", 1, 9, "is not an address");
+    char path[160]; // sockaddr_un has room for 107 bytes
+    snprintf(path, sizeof path, "listen: unix:/%0106d\n", 0);
+    good(f, path);
+    snprintf(path, sizeof path, "listen: unix:/%0107d\n", 0);
+    bad(f, path, 1, 9, "is not an address");
     bad(f, "listen: ''\n", 1, 9, "is empty");
 }
 
@@ -345,6 +350,12 @@ static void wrong_types(void **state) {
     bad(f, "just text\n", 1, 1, "expected a map");
     bad(f, "models: []\n", 1, 9, "expected a map, found a list");
     bad(f, "models: {m: 3}\n", 1, 13, "models.m: expected a map");
+    bad(f, "models: {../m: {}}\n", 1, 10, "no model can have this name");
+    bad(f, "models: {a/b: {}}\n", 1, 10, "no model can have this name");
+    bad(f, "models: {.m: {}}\n", 1, 10, "no model can have this name");
+    char text[400];
+    snprintf(text, sizeof text, "models: {%0256d: {}}\n", 0);
+    bad(f, text, 1, 10, "no model can have this name");
 }
 
 static void out_of_range(void **state) {
@@ -352,8 +363,9 @@ static void out_of_range(void **state) {
     bad(f, "threads: 1025\n", 1, 10, "1025 is out of range; expected 0 to 1024");
     bad(f, "threads: -1\n", 1, 10, "-1 is out of range");
     bad(f, "threads: 99999999999999999999\n", 1, 10, "is not a whole number");
-    bad(f, "http: {body_bytes_max: 0}\n", 1, 24, "out of range; expected 1 to 4294967296 bytes");
+    bad(f, "http: {body_bytes_max: 0}\n", 1, 24, "out of range; expected 1 to 2147483648 bytes");
     bad(f, "http: {body_bytes_max: 5GiB}\n", 1, 24, "5368709120 is out of range");
+    bad(f, "http: {body_bytes_max: 2147483649}\n", 1, 24, "2147483649 is out of range");
     bad(f, "http: {gzip_level: 10}\n", 1, 20, "expected 0 to 9");
     bad(f, "drain_ms: 2h\n", 1, 11, "expected 0 to 3600000 ms");
 }

@@ -265,6 +265,45 @@ static void configurations_are_honoured(void **state) {
     pcr_repository_close(r);
 }
 
+static void names_that_no_file_can_have_are_missing_and_no_more(void **state) {
+    const char *dir = *state;
+    struct pacer_error err = {0};
+    char name[400];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    put_model(in(dir, "m.onnx"), "plus1.onnx");
+    struct pcr_model_config config = {.name = name};
+    struct pcr_repository *r = open_repository(dir, &config, 1);
+    for (int i = 0; i < 3; i++) // this once went on for ever
+        assert_int_equal(pcr_repository_rescan(r, &err), 0);
+    assert_null(get(r, name, "", &err));
+    assert_int_equal(err.code, PACER_EBUSY);
+    struct pcr_model *model = get(r, "m", "", &err);
+    assert_true(run_plus(model) == 1);
+    pcr_model_unref(model);
+    pcr_repository_close(r);
+}
+
+static void only_regular_files_are_opened(void **state) {
+    const char *dir = *state;
+    make_dir(in(dir, "fifo"));
+    make_dir(in(dir, "fifo/1"));
+    put_model(in(dir, "fifo/1/model.onnx"), "plus1.onnx");
+    assert_int_equal(mkfifo(in(dir, "fifo/config.pbtxt"), 0600), 0);
+    make_dir(in(dir, "zero"));
+    make_dir(in(dir, "zero/1"));
+    put_model(in(dir, "zero/1/model.onnx"), "plus1.onnx");
+    assert_int_equal(symlink("/dev/zero", in(dir, "zero/config.pbtxt")), 0);
+    assert_int_equal(mkfifo(in(dir, "pipe.onnx"), 0600), 0);
+    assert_int_equal(symlink("loop.onnx", in(dir, "loop.onnx")), 0);
+    struct pcr_repository *r = open_repository(dir, NULL, 0);
+    expect_index(r, "fifo/1 FAILED!, zero/1 FAILED!");
+    struct pacer_error err = {0};
+    assert_null(get(r, "fifo", "", &err));
+    assert_non_null(strstr(err.message, "config.pbtxt: not a regular file"));
+    pcr_repository_close(r);
+}
+
 // --- change
 // ------------------------------------------------------------------------------------------------------
 static void a_bad_new_file_never_replaces_a_good_model(void **state) {
@@ -391,6 +430,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(bad_models_do_not_keep_good_ones_from_serving,
                                         make_temp_dir, remove_temp_dir),
         cmocka_unit_test_setup_teardown(configurations_are_honoured, make_temp_dir,
+                                        remove_temp_dir),
+        cmocka_unit_test_setup_teardown(names_that_no_file_can_have_are_missing_and_no_more, make_temp_dir,
+                                        remove_temp_dir),
+        cmocka_unit_test_setup_teardown(only_regular_files_are_opened, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(a_bad_new_file_never_replaces_a_good_model, make_temp_dir,
                                         remove_temp_dir),
