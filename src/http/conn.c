@@ -43,7 +43,7 @@ static void owe(struct pcr_http_conn *conn, struct pcr_http_request_priv *reques
     conn->phase = PCR_HTTP_BETWEEN;
     pcr_list_push_back(&conn->owed, &request->node);
     conn->n_owed++;
-    conn->server->stats.requests++;
+    pcr_http_count(&conn->server->counters.requests, 1);
 }
 
 static void finish_head(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
@@ -91,7 +91,7 @@ void pcr_http_conn_refuse(struct pcr_http_conn *conn, int status, const char *me
     if (!request)
         request = pcr_http_request_get(conn);
     conn->last = true;
-    conn->server->stats.refused++;
+    pcr_http_count(&conn->server->counters.refused, 1);
     if (!request) {
         pcr_http_conn_close(conn);
         return;
@@ -302,7 +302,7 @@ static void expire(struct pcr_http_conn *conn) {
         return;
     }
     if (kind != PCR_HTTP_DL_LINGER && kind != PCR_HTTP_DL_IDLE)
-        conn->server->stats.timeouts++;
+        pcr_http_count(&conn->server->counters.timeouts, 1);
     bool head = kind == PCR_HTTP_DL_HEADER && conn->phase == PCR_HTTP_IN_HEAD;
     if (!head && kind != PCR_HTTP_DL_BODY) {
         pcr_http_conn_close(conn);

@@ -7,6 +7,7 @@
 #include "http/server.h"
 
 #include <llhttp.h>
+#include <stdatomic.h>
 #define ZLIB_CONST // zlib's input is const
 #include <zlib.h>
 
@@ -135,6 +136,11 @@ struct pcr_http_request_priv {
     char id[PCR_UUID_TEXT_BYTES];
 };
 
+// Written by the loop's own thread alone, read by any.
+struct pcr_http_counters {
+    _Atomic uint64_t requests, connections_open, connections_total, refused, timeouts;
+};
+
 struct pcr_http_server {
     struct pcr_loop *loop;
     struct pcr_http_server_options options;
@@ -152,7 +158,7 @@ struct pcr_http_server {
     size_t n_listeners;
     size_t refs;    // connections, the letter, and one until destroy
     size_t n_conns; // whose memory is still there, as requests refer to them
-    struct pcr_http_server_stats stats;
+    struct pcr_http_counters counters;
 
     // Answers gathered for one connection, written at once.
     struct pcr_buf out;
@@ -170,6 +176,12 @@ struct pcr_http_server {
     void (*drained)(void *ctx);
     void *drained_ctx;
 };
+
+// A relaxed load and store, no locked instruction: only the loop's thread writes.
+static inline void pcr_http_count(_Atomic uint64_t *counter, uint64_t more) {
+    uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + more, memory_order_relaxed);
+}
 
 static inline struct pcr_http_request_priv *pcr_http_priv(struct pcr_http_request *request) {
     return (struct pcr_http_request_priv *)(void *)request;

@@ -148,6 +148,10 @@ static void uncount_peer(struct pcr_http_conn *conn) {
     free(pcr_map_remove(&conn->server->peers, peer_host(conn->peer)));
 }
 
+static size_t n_open(const struct pcr_http_server *server) {
+    return (size_t)atomic_load_explicit(&server->counters.connections_open, memory_order_relaxed);
+}
+
 struct pcr_http_conn *pcr_http_conn_create(struct pcr_http_server *server,
                                            const struct pcr_http_transport *transport, void *io,
                                            const char *peer) {
@@ -171,8 +175,8 @@ struct pcr_http_conn *pcr_http_conn_create(struct pcr_http_server *server,
     pcr_http_refresh_date(server, conn->read_ns);
     server->refs++;
     server->n_conns++;
-    server->stats.connections_open++;
-    server->stats.connections_total++;
+    pcr_http_count(&server->counters.connections_open, 1);
+    pcr_http_count(&server->counters.connections_total, 1);
     return conn;
 }
 
@@ -193,7 +197,7 @@ void pcr_http_conn_closed(struct pcr_http_conn *conn) {
     struct pcr_http_server *server = conn->server;
     conn->transport_gone = true;
     uncount_peer(conn);
-    server->stats.connections_open--;
+    pcr_http_count(&server->counters.connections_open, UINT64_MAX); // one less
     pcr_http_server_check_drained(server); // a cut does not wait for what requests still hold
     pcr_http_conn_unref_memory(conn);
 }
@@ -244,13 +248,13 @@ static const struct pcr_stream_events stream_events = {on_data, on_end, on_drain
 static void on_accept(void *ctx, struct pcr_stream *stream) {
     struct pcr_http_server *server = ctx;
     size_t max = server->options.limits.connections_max;
-    size_t open = server->stats.connections_open;
+    size_t open = n_open(server);
     struct pcr_http_conn *conn =
         open < max + PCR_HTTP_REFUSING_MAX
             ? pcr_http_conn_create(server, &stream_transport, stream, pcr_stream_peer(stream))
             : NULL;
     if (!conn) {
-        server->stats.refused++;
+        pcr_http_count(&server->counters.refused, 1);
         pcr_stream_close(stream, NULL);
         return;
     }
@@ -395,7 +399,7 @@ static void close_conns(struct pcr_http_server *server, bool idle_only) {
 // -------------------------------------------------------------------------------------------------
 
 static bool is_drained(const struct pcr_http_server *server) {
-    return server->n_conns == 0 || (server->cut && server->stats.connections_open == 0);
+    return server->n_conns == 0 || (server->cut && n_open(server) == 0);
 }
 
 static void on_drain_timer(void *ctx) {
@@ -462,5 +466,13 @@ void pcr_http_server_destroy(struct pcr_http_server *server) {
 
 void pcr_http_server_stats(const struct pcr_http_server *server,
                            struct pcr_http_server_stats *out) {
-    *out = server->stats;
+    const struct pcr_http_counters *counters = &server->counters;
+    *out = (struct pcr_http_server_stats){
+        .requests = atomic_load_explicit(&counters->requests, memory_order_relaxed),
+        .connections_open = atomic_load_explicit(&counters->connections_open, memory_order_relaxed),
+        .connections_total =
+            atomic_load_explicit(&counters->connections_total, memory_order_relaxed),
+        .refused = atomic_load_explicit(&counters->refused, memory_order_relaxed),
+        .timeouts = atomic_load_explicit(&counters->timeouts, memory_order_relaxed),
+    };
 }

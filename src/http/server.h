@@ -146,3 +146,4 @@ void pcr_http_server_stats(const struct pcr_http_server *server, struct pcr_http
 const char *pcr_http_reason(int status);
 
 #endif
+// Any thread, between create and destroy.

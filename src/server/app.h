@@ -39,14 +39,15 @@ int pcr_generation_route(struct pcr_generation *generation, const char *server_n
 // One per loop; everything it points to is shared by all loops, unless said otherwise.
 struct pcr_app {
     struct pcr_loop *loop;             // this loop's
-    unsigned loop_index;               // 0 …
     struct pcr_generation *generation; // in force on this loop; swapped on its thread only
     struct pcr_repository *repository;
     struct pcr_engine *engine;
     struct pcr_pool *pool;   // for work that blocks: model load and unload
     const char *server_name; // what GET /v2 calls itself
     const char *server_version;
-    uint64_t started_real_ns; // wall clock
+    uint64_t started_real_ns; // wall clock, the same on every loop
+    // Connections and requests, summed over all loops; on any loop's thread.
+    void (*http_stats)(const struct pcr_app *app, struct pcr_http_server_stats *out);
     atomic_bool *draining;    // no longer ready; NULL counts as false
 };
 

@@ -32,6 +32,7 @@ static const struct operation {
     {"repositoryIndex", "repository", "IndexRequest", "Index"},
     {"modelLoad", "repository", "LoadRequest", "Empty"},
     {"modelUnload", "repository", "UnloadRequest", "Empty"},
+    {"metrics", "documents", NULL, "Metrics"},
     {"openapi", "documents", NULL, "Document"},
     {"contracts", "documents", NULL, "Contracts"},
 };
@@ -41,6 +42,7 @@ static const char schemas[] =
     "{\"Error\":{\"type\":\"object\",\"required\":[\"error\"],\"properties\":{\"error\":{\"type\":\"string\"}}},"
     "\"Empty\":{\"type\":\"object\"},"
     "\"Document\":{\"type\":\"object\",\"required\":[\"openapi\",\"info\",\"paths\"]},"
+    "\"Metrics\":{\"type\":\"string\",\"description\":\"Prometheus text exposition format 0.0.4\"},"
     "\"Live\":{\"type\":\"object\",\"required\":[\"live\"],\"properties\":{\"live\":{\"type\":\"boolean\"}}},"
     "\"Ready\":{\"type\":\"object\",\"required\":[\"ready\"],\"properties\":{\"ready\":{\"type\":\"boolean\"}}},"
     "\"ModelReady\":{\"type\":\"object\",\"required\":[\"name\",\"ready\"],\"properties\":{"
@@ -157,11 +159,12 @@ static void write_parameters(struct pcr_json_writer *writer, const char *pattern
     pcr_json_array_end(writer);
 }
 
-// "application/json": {"schema": …}, and the binary form where a body may have one
+// "application/json": {"schema": …} (the metrics are text), and the binary form where a body may
+// have one
 static void write_content(struct pcr_json_writer *writer, const char *schema, bool binary) {
     pcr_json_key(writer, "content");
     pcr_json_object_begin(writer);
-    pcr_json_key(writer, "application/json");
+    pcr_json_key(writer, strcmp(schema, "Metrics") == 0 ? PCR_METRICS_TYPE : "application/json");
     pcr_json_object_begin(writer);
     pcr_json_key(writer, "schema");
     write_ref(writer, schema);

@@ -72,6 +72,7 @@ static const struct pcr_route fixed_routes[] = {
      "Load a model, or load it again", "modelLoad"},
     {PCR_HTTP_POST, "/v2/repository/models/{model}/unload", pcr_v2_unload, NULL, "Unload a model",
      "modelUnload"},
+    {PCR_HTTP_GET, "/metrics", pcr_metrics, NULL, "Counters for Prometheus", "metrics"},
     {PCR_HTTP_GET, "/openapi.json", serve_openapi, NULL, "This document", "openapi"},
     {PCR_HTTP_GET, "/api/contracts", serve_contracts, NULL,
      "The contracts of all decisions, each with an example", "contracts"},

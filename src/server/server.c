@@ -59,6 +59,7 @@ struct server {
     atomic_bool draining;
     struct pcr_signal *signals[3];
     uint64_t drain_ms;
+    uint64_t started_real_ns;
     // A reload under way: `again` remembers a SIGHUP that came meanwhile.
     struct {
         struct pcr_job job;
@@ -178,6 +179,21 @@ static struct pcr_http_server_options http_options(const struct pcr_config *conf
     return options;
 }
 
+// All loops' HTTP servers are made before the first thread starts and outlive the last one.
+static void sum_http_stats(const struct pcr_app *app, struct pcr_http_server_stats *out) {
+    const struct server *server = PCR_CONTAINER_OF(app, struct server_loop, app)->server;
+    *out = (struct pcr_http_server_stats){0};
+    for (unsigned i = 0; i < server->n_loops; i++) {
+        struct pcr_http_server_stats one;
+        pcr_http_server_stats(server->loops[i].http, &one);
+        out->requests += one.requests;
+        out->connections_open += one.connections_open;
+        out->connections_total += one.connections_total;
+        out->refused += one.refused;
+        out->timeouts += one.timeouts;
+    }
+}
+
 static int open_loop(struct server *server, unsigned index, const char *address, int *port,
                      struct pacer_error *err) {
     struct server_loop *self = &server->loops[index];
@@ -189,14 +205,14 @@ static int open_loop(struct server *server, unsigned index, const char *address,
     pcr_generation_ref(server->generation);
     self->app = (struct pcr_app){
         .loop = self->loop,
-        .loop_index = index,
         .generation = server->generation,
         .repository = server->repository,
         .engine = server->engine,
         .pool = server->pool,
         .server_name = config->server_name,
         .server_version = pacer_version(),
-        .started_real_ns = pcr_clock_real_ns(),
+        .started_real_ns = server->started_real_ns,
+        .http_stats = sum_http_stats,
         .draining = &server->draining,
     };
     if (config->access_log) {
@@ -502,6 +518,7 @@ static void finish(struct server *server) {
 int pcr_server_run(const struct pcr_server_options *options) {
     static struct server server; // one per process: signals are the process's, too
     uint64_t began_ns = pcr_clock_mono_ns();
+    server.started_real_ns = pcr_clock_real_ns();
     server.options = options;
     signal(SIGPIPE, SIG_IGN);
     hold_signals(SIG_BLOCK);

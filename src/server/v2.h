@@ -39,6 +39,12 @@ bool pcr_reply_buf_init(struct pcr_http_request *request, struct pcr_buf **out);
 // Answers 200 with the buffer's JSON, or 503 if writing it failed.
 void pcr_reply_buf(struct pcr_http_request *request, const struct pcr_buf *buf);
 
+// --- metrics (metrics.c)
+// ------------------------------------------------------------------------------------
+#define PCR_METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+void pcr_metrics(struct pcr_app *app, struct pcr_http_request *request,
+                 const struct pcr_route_match *match);
+
 // --- documents (openapi.c)
 // ----------------------------------------------------------------------------------
 void pcr_openapi_write(const struct pcr_generation *generation, const char *server_name,

@@ -193,7 +193,7 @@ def test_wrong_verbs(one, method, path, allow):
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v2/", "/v2/models", "/v2/models/simple/", "/v2/models/simple/nope",
-                                  "/v2/models//infer", "/v2/health", "/v2/repository/models/simple", "/metrics",
+                                  "/v2/models//infer", "/v2/health", "/v2/repository/models/simple",
                                   "/v2/models/simple/versions", "/v2/trace/setting"])
 def test_unknown_paths(one, path):
     answer = one.request("GET", path)
