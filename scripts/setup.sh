@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what pacer needs and nothing else: scripts/setup.sh GROUP...   (build test lint fuzz bench)
 #
-# A group's packages are listed in scripts/setup/packages.GROUP and packages.GROUP.debianN. Debian 12 lacks four
-# libraries; they are taken from Debian 13 (debian13.lock) and npm (npm.lock) into build/deps, a private prefix:
-# neither the system's libraries nor apt's own sources are touched. With everything in place it asks no network
-# and takes a fraction of a second.
+# A group's packages are listed in scripts/setup/packages.GROUP and packages.GROUP.debianN. What Debian 12 lacks is
+# taken from Debian 13 (debian13.lock). ONNX Runtime itself is the official build from npm (npm.lock) on both: Debian
+# 13's own is linked to a second copy of the operator schemas and prints a thousand lines at every start, and it loads
+# external data from any path. All of that goes into build/deps, a private prefix: neither the system's libraries nor
+# apt's own sources are touched. With everything in place it asks no network and takes a fraction of a second.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -21,22 +22,22 @@ die() {
     exit 1
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null 2>&1; then
-        sudo "$@"
-    else
-        die "installing packages needs root, and there is no sudo" \
-            "run it as root once: sh scripts/setup.sh $groups"
-    fi
+# Sets $sudo to what makes a command run as root. Asked here, where sudo's prompt can be seen.
+need_root() {
+    sudo=
+    [ "$(id -u)" = 0 ] && return
+    command -v sudo >/dev/null 2>&1 ||
+        die "installing$missing needs root, and there is no sudo" \
+            "run this once as root: sh scripts/setup.sh $groups"
+    sudo -v || die "sudo refused" "run this once as root: sh scripts/setup.sh $groups"
+    sudo=sudo
 }
 
 # quietly COMMAND...: runs it and keeps what it printed; on failure $last holds the lines that tell why.
 quietly() {
     mkdir -p "$root/build"
     if "$@" >"$root/build/setup.log" 2>&1; then return 0; fi
-    last=$(grep -E '^(E:|W:|npm (err|ERR)|curl:)' "$root/build/setup.log" | head -n 4 | tr '\n' ' ')
+    last=$(grep -E '^(E:|W: Failed|npm (err|ERR))' "$root/build/setup.log" | head -n 4 | tr '\n' ' ')
     [ -n "$last" ] || last=$(tail -n 3 "$root/build/setup.log" | tr '\n' ' ')
     return 1
 }
@@ -79,13 +80,20 @@ install_packages() { # GROUP
         say "$1: packages are there"
         return
     fi
+    need_root
     say "$1: installing$missing"
-    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -q update ||
-        say "$1: 'apt-get update' failed ($last); going on with the lists this machine has"
+    stale=
     # shellcheck disable=SC2086
-    quietly as_root env DEBIAN_FRONTEND=noninteractive \
+    quietly $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o APT::Update::Error-Mode=any update || {
+        stale=" (before that, apt-get update: $last)"
+        say "$1: 'apt-get update' failed: $last"
+        say "$1: going on with the package lists this machine has"
+    }
+    # shellcheck disable=SC2086
+    quietly $sudo env DEBIAN_FRONTEND=noninteractive \
         apt-get -q -y --no-install-recommends install $missing ||
-        die "apt-get: $last" "check that this machine reaches its Debian mirror, then run the command again; the whole log is build/setup.log"
+        die "apt-get: $last$stale" \
+            "check that this machine reaches its Debian mirror, then run the command again; the whole log is build/setup.log"
     say "$1: packages installed"
 }
 
@@ -108,18 +116,29 @@ mirror() {
         sed -n 's/^Debian|Debian|//p' | head -n 1
 }
 
+# What of debian13.lock this release needs: Debian 13 has the libraries and lacks only the header, because the package
+# that holds it would bring its own ONNX Runtime along.
+lock_lines() {
+    if [ "$debian" = 13 ]; then
+        list_packages "$here/debian13.lock" | grep '^libonnxruntime-dev '
+    else
+        list_packages "$here/debian13.lock"
+    fi
+}
+
 fetch_debian13() {
-    wanted=$(list_packages "$here/debian13.lock" | cksum | cut -d' ' -f1)
+    # The .pc files hold the folder's path, so a moved checkout fetches anew.
+    wanted=$({ lock_lines; echo "$deps"; } | cksum | cut -d' ' -f1)
     [ "$(cat "$deps/.debian13" 2>/dev/null)" = "$wanted" ] && return
-    step="fetching four libraries of Debian 13"
+    step="fetching packages of Debian 13"
     from=$(mirror)
     [ -n "$from" ] || die "apt knows no Debian mirror (no package lists yet?)" "run 'apt-get update' and try again"
-    say "build: taking yyjson, llhttp and ONNX Runtime's header of Debian 13 from this machine's mirror"
+    say "build: taking from Debian 13 by this machine's mirror: $(lock_lines | cut -d' ' -f1 | tr '\n' ' ')"
     mkdir -p "$deps/apt/lists/partial" "$deps/apt/cache/archives/partial" "$deps/apt/debs" "$deps/root"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from trixie main" >"$deps/apt/sources.list"
-    quietly apt13 apt-get update ||
+    quietly apt13 apt-get -o APT::Update::Error-Mode=any update ||
         die "apt-get update: $last" "check that the mirror of this machine's own sources carries Debian 13 (trixie)"
-    list_packages "$here/debian13.lock" | while read -r package version sha_amd64 sha_arm64; do
+    lock_lines | while read -r package version sha_amd64 sha_arm64; do
         sha=$sha_amd64
         [ "$sha_field" = 4 ] && sha=$sha_arm64
         fetch_deb "$package" "$version" "$sha"
@@ -152,9 +171,12 @@ unpack_debian13() {
     mkdir -p "$deps/include" "$deps/lib/pkgconfig"
     cp -R "$deps/root/usr/include/." "$deps/include/"
     for lib in yyjson llhttp; do
-        cp -P "$deps/root/usr/lib/$triplet/lib$lib.so"* "$deps/lib/"
+        for file in "$deps/root/usr/lib/$triplet/lib$lib.so"*; do
+            [ -e "$file" ] && cp -P "$file" "$deps/lib/"
+        done
     done
     for pc in yyjson libllhttp libonnxruntime; do
+        [ -e "$deps/root/usr/lib/$triplet/pkgconfig/$pc.pc" ] || continue
         sed -e "s|^prefix=.*|prefix=$deps|" -e "s|^libdir=.*|libdir=$deps/lib|" \
             -e "s|^includedir=/usr/include|includedir=$deps/include|" \
             "$deps/root/usr/lib/$triplet/pkgconfig/$pc.pc" >"$deps/lib/pkgconfig/$pc.pc"
@@ -170,7 +192,8 @@ fetch_onnxruntime() {
     mkdir -p "$deps/npm" "$deps/lib"
     cd "$deps/npm"
     rm -f ./*.tgz
-    quietly npm pack --ignore-scripts "$1@$2" ||
+    # A cache of its own: nothing is left in the user's home, and an unwritable home does no harm.
+    quietly env npm_config_cache="$deps/npm/cache" npm pack --ignore-scripts "$1@$2" ||
         die "npm pack $1@$2: $last" "check that npm reaches its registry ('npm ping'), then run the command again"
     want=$(printf '%s' "${3#sha512-}" | base64 -d | od -An -v -tx1 | tr -d ' \n')
     printf '%s  %s\n' "$want" "$1-$2.tgz" | sha512sum --check --status - ||
@@ -191,7 +214,7 @@ detect_debian
 for group in $groups; do
     [ -r "$here/packages.$group" ] || die "no group '$group'" "use: build test lint fuzz bench"
     install_packages "$group"
-    if [ "$group" = build ] && [ "$debian" = 12 ]; then
+    if [ "$group" = build ]; then
         fetch_debian13
         fetch_onnxruntime
     fi

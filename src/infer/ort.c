@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct pcr_ort ort;
 static struct pacer_error ort_error;
@@ -75,6 +76,10 @@ static void make_env(void) {
                 base->GetVersionString(), ORT_API_VERSION, ORT_API_VERSION);
         return;
     }
+    // The official builds record events about the machine below $HOME and /tmp from CreateEnv on;
+    // DisableTelemetryEvents would come too late. Whoever wants that can set the variable to 0
+    // before.
+    setenv("ORT_DISABLE_TELEMETRY", "1", 0);
     OrtEnv *env = NULL;
     OrtStatus *status =
         ort.api->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOGGING_LEVEL_WARNING, "pacer", &env);
