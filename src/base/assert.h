@@ -13,7 +13,9 @@
 #define PCR_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define PCR_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-// Prints the place and aborts.
+// What a program has to bring to safety first (its queued log lines); NULL: nothing.
+extern void (*pcr_assert_before_abort)(void);
+// Prints the place and aborts; does not wait for whoever reads standard error.
 _Noreturn void pcr_assert_failed(const char *expr, const char *file, int line, const char *func);
 
 #endif

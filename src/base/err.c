@@ -3,14 +3,26 @@
 
 #include "base/assert.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+void (*pcr_assert_before_abort)(void);
 
 _Noreturn void pcr_assert_failed(const char *expr, const char *file, int line, const char *func) {
-    fprintf(stderr, "pacer: bug: %s:%d: %s: '%s' does not hold\n", file, line, func, expr);
-    fflush(stderr);
+    char text[1024];
+    if (pcr_assert_before_abort)
+        pcr_assert_before_abort();
+    int n = snprintf(text, sizeof text, "pacer: bug: %s:%d: %s: '%s' does not hold\n", file, line,
+                     func, expr);
+    size_t bytes = n < (int)sizeof text ? (size_t)n : sizeof text - 1;
+    // A pipe that is ready takes this much at once; one that is stuck must not keep the process.
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    ssize_t written = poll(&ready, 1, 500) > 0 ? write(STDERR_FILENO, text, bytes) : 0;
+    (void)written; // nobody is left to tell
     abort();
 }
 

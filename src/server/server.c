@@ -29,6 +29,7 @@
 #include <sys/resource.h>
 
 #define LOOPS_MAX 256
+#define LOG_WAIT_MS 1000 // at the end, for whoever reads the log
 #define POOL_QUEUE_MAX 256
 #define ENGINE_QUEUE_MAX 4096
 
@@ -330,6 +331,7 @@ static void on_terminate(void *ctx, int signum) {
         if (signum != SIGINT) // supervisors may send SIGTERM twice; a person means the second Ctrl-C
             return;
         pcr_log(PCR_LOG_WARN, "server", "interrupted again: leaving at once");
+        pcr_log_flush(LOG_WAIT_MS);
         _Exit(128 + signum);
     }
     pcr_log(PCR_LOG_INFO, "server", "signal %d: draining, at most %llu ms", signum,
@@ -474,6 +476,11 @@ static int start(struct server *server, uint64_t began_ns) {
     if (!config)
         return PCR_SERVER_BAD_CONFIG;
     configure_log(config);
+    if (pcr_log_start() < 0) {
+        pcr_log(PCR_LOG_ERROR, "server", "out of memory for the log");
+        pcr_config_destroy(config);
+        return PCR_SERVER_FAILED;
+    }
     raise_descriptor_limit();
     server->drain_ms = config->drain_ms;
     server->n_loops = config->threads ? (unsigned)config->threads : cores();
@@ -513,6 +520,7 @@ static void finish(struct server *server) {
     pcr_generation_unref(server->generation);
     if (server->repository)
         pcr_repository_close(server->repository);
+    pcr_log_stop(LOG_WAIT_MS);
 }
 
 int pcr_server_run(const struct pcr_server_options *options) {
