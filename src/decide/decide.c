@@ -99,7 +99,8 @@ static void on_inferred(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
     struct pcr_model *model = infer->model;
     if (infer->status < 0) {
-        pcr_log(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path, infer->error.message);
+        if (infer->status != PACER_ECANCELED) // then nobody hears the answer
+            pcr_log(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path, infer->error.message);
         fail(call, status_of(infer->status), infer->error.message);
     } else {
         PCR_ASSERT(infer->n_outputs == 1);
@@ -161,4 +162,8 @@ void pcr_decide(struct pcr_decide_call *call) {
         .deadline_ns = call->deadline_ns,
     };
     pcr_engine_submit(call->engine, &call->infer);
+}
+
+void pcr_decide_cancel(struct pcr_decide_call *call) {
+    pcr_engine_cancel(&call->infer);
 }

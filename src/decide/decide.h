@@ -64,6 +64,8 @@ struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
     void *state;                 // private
 };
 void pcr_decide(struct pcr_decide_call *call);
+// The client is gone: as pcr_engine_cancel. Between pcr_decide and `done`, on the loop.
+void pcr_decide_cancel(struct pcr_decide_call *call);
 
 struct pcr_decision_stats {
     uint64_t answered, fallbacks, bad_requests, contract_violations, failures;

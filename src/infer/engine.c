@@ -132,6 +132,9 @@ static void execute(struct pcr_infer_call *call, uint64_t start_ns) {
     if (atomic_load_explicit(&call->engine->stopping, memory_order_relaxed)) {
         call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
                                "the server is stopping; the request was not computed");
+    } else if (atomic_load_explicit(&call->canceled, memory_order_relaxed)) {
+        call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
+                               "the client is gone; the request was not computed");
     } else if (call->deadline_ns && start_ns >= call->deadline_ns) {
         call->status =
             pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
@@ -190,4 +193,8 @@ void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
                            call->model->name);
     count(call, call->submitted_ns);
     call->done(call);
+}
+
+void pcr_engine_cancel(struct pcr_infer_call *call) {
+    atomic_store_explicit(&call->canceled, true, memory_order_relaxed);
 }

@@ -142,6 +142,7 @@ struct pcr_infer_call {      // the caller's memory until `done`
     uint64_t submitted_ns;     // private
     struct pcr_engine *engine; // private
     bool looks_cheap;          // private: by its size
+    _Atomic bool canceled;     // private
 };
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err);
@@ -150,5 +151,8 @@ int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **ou
 void pcr_engine_destroy(struct pcr_engine *engine);
 // On call->loop's thread. `done` is always called exactly once, possibly before this returns.
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call);
+// Nobody waits for the answer any more: if the run has not begun it never will. `done` comes all the
+// same, with PACER_ECANCELED. Between submit and `done`, on call->loop's thread.
+void pcr_engine_cancel(struct pcr_infer_call *call);
 
 #endif

@@ -102,6 +102,11 @@ static void decided(struct pcr_decide_call *call) {
     pcr_generation_unref(generation);
 }
 
+static void on_aborted(struct pcr_http_request *request) {
+    struct decision_call *self = request->user;
+    pcr_decide_cancel(&self->call);
+}
+
 // "application/json", "application/problem+json; charset=utf-8"; a body without a type is taken for
 // JSON.
 static bool is_json_type(struct pcr_str type) {
@@ -130,6 +135,8 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request,
         return;
     }
     self->request = request;
+    request->user = self;
+    request->aborted = on_aborted;
     self->generation = app->generation;
     pcr_generation_ref(self->generation);
     self->call = (struct pcr_decide_call){

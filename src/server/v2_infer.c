@@ -77,6 +77,11 @@ static void answer(struct pcr_infer_call *call) {
     pcr_http_reply(infer->request, &reply);
 }
 
+static void on_aborted(struct pcr_http_request *request) {
+    struct infer *infer = request->user;
+    pcr_engine_cancel(&infer->call);
+}
+
 // 0 (none) or the moment the client gives up, by its own `timeout`.
 static uint64_t deadline_of(const struct pcr_http_request *request, uint64_t timeout_us) {
     uint64_t ns, deadline;
@@ -112,6 +117,8 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         pcr_reply_failure(request, &err);
         return;
     }
+    request->user = infer;
+    request->aborted = on_aborted;
     infer->call = (struct pcr_infer_call){
         .model = infer->model,
         .run = infer->v2.run,

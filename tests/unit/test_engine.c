@@ -244,6 +244,27 @@ static void a_model_that_was_late_several_times_leaves_the_loop(void **state) {
     assert_true(is_cheap);
 }
 
+static void what_nobody_waits_for_is_not_computed(void **state) {
+    struct rig *rig = *state;
+    struct request first;
+    struct request gone;
+    struct pcr_model_stats before;
+    struct pcr_model_stats after;
+    begin(rig, &first, "slow", 1);
+    begin(rig, &gone, "slow", 1);
+    pcr_model_stats(gone.call.model, &before);
+    pcr_engine_submit(rig->engine, &first.call);
+    pcr_engine_submit(rig->engine, &gone.call);
+    pcr_engine_cancel(&gone.call);
+    finish(rig);
+    assert_int_equal(first.call.status, 0);
+    assert_int_equal(gone.call.status, PACER_ECANCELED);
+    pcr_model_stats(gone.call.model, &after);
+    assert_int_equal(after.execution_count - before.execution_count, 1);
+    end(&first);
+    end(&gone);
+}
+
 static void an_engine_that_ends_computes_no_more(void **state) {
     struct rig *rig = *state;
     struct request q[3];
@@ -293,6 +314,7 @@ int main(void) {
         cmocka_unit_test(wrong_runs_come_back_with_the_error),
         cmocka_unit_test(a_loop_in_a_model_never_holds_up_ours),
         cmocka_unit_test(a_model_that_was_late_several_times_leaves_the_loop),
+        cmocka_unit_test(what_nobody_waits_for_is_not_computed),
         cmocka_unit_test(an_engine_that_ends_computes_no_more),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
