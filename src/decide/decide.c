@@ -55,8 +55,9 @@ static void broke_contract(struct pcr_decide_call *call, const char *pointer,
                            const struct pacer_error *err) {
     const struct pcr_decision *decision = call->decision;
     count(&call->decision->counters.contract_violations);
-    pcr_log(PCR_LOG_ERROR, "decide", "%s: an answer would have broken the contract %s: %s",
-            decision->path, decision->contract_file, err->message);
+    PCR_LOG_PER_REQUEST(PCR_LOG_ERROR, "decide",
+                        "%s: an answer would have broken the contract %s: %s", decision->path,
+                        decision->contract_file, err->message);
     char message[sizeof err->message + 64];
     snprintf(message, sizeof message, "the answer would have broken its contract: %s",
              err->message);
@@ -71,7 +72,7 @@ static void answer(struct pcr_decide_call *call, const struct pacer_tensor *outp
     struct pacer_error err = {0};
     int rc = pcr_decide_judge(decision, &state->batch, output, call->arena, &verdict, &err);
     if (rc < 0) {
-        pcr_log(PCR_LOG_ERROR, "decide", "%s: %s", decision->path, err.message);
+        PCR_LOG_PER_REQUEST(PCR_LOG_ERROR, "decide", "%s: %s", decision->path, err.message);
         fail(call, status_of(rc), err.message);
         return;
     }
@@ -100,7 +101,8 @@ static void on_inferred(struct pcr_infer_call *infer) {
     struct pcr_model *model = infer->model;
     if (infer->status < 0) {
         if (infer->status != PACER_ECANCELED) // then nobody hears the answer
-            pcr_log(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path, infer->error.message);
+            PCR_LOG_PER_REQUEST(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path,
+                                infer->error.message);
         fail(call, status_of(infer->status), infer->error.message);
     } else {
         PCR_ASSERT(infer->n_outputs == 1);
