@@ -9,6 +9,7 @@
 #include "decide/decide.h"
 #include "infer/infer.h"
 #include "json/json.h"
+#include "server/server.h"
 
 #include <stdlib.h>
 
@@ -60,20 +61,13 @@ static int check_models(struct check *check) {
 static int open_repository(struct check *check) {
     const struct pcr_config *config = check->config;
     struct pacer_error err;
-    struct pcr_model_config *models = calloc(config->n_models + 1, sizeof *models);
-    if (!models)
-        return pcr_cli_fail(PCR_EXIT_FAILURE, "out of memory");
-    for (size_t i = 0; i < config->n_models; i++)
-        models[i] = (struct pcr_model_config){
-            .name = config->models[i].name,
-            .use_quantized = config->models[i].use_quantized,
-            .intra_op_threads = config->models[i].intra_op_threads,
-            .max_batch_size = config->models[i].max_batch_size,
-        };
-    struct pcr_repository_options options = {
-        .models_dir = config->models_dir, .models = models, .n_models = config->n_models};
-    int rc = pcr_repository_open(&options, &check->repository, &err);
-    free(models);
+    struct pcr_repository_options options;
+    struct pcr_arena arena;
+    pcr_arena_init(&arena, 16 << 20);
+    int rc = pcr_server_models(config, &arena, &options)
+                 ? pcr_repository_open(&options, &check->repository, &err)
+                 : pcr_err(&err, PACER_ENOMEM, "check", "out of memory");
+    pcr_arena_fini(&arena);
     if (rc < 0) {
         char text[640];
         snprintf(text, sizeof text, "models_dir: %s", err.message);

@@ -85,6 +85,8 @@ static void key_entry(struct pcr_buf *out, const struct pcr_option *option) {
         pcr_buf_char(out, '\n');
         roff(out, option->more);
     }
+    if (option->restart)
+        roff(out, "\nA change needs a restart.");
     pcr_buf_char(out, '\n');
 }
 

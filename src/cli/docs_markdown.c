@@ -53,7 +53,9 @@ static const char configuration_intro[] =
     "line\n"
     "  wins over the file.\n"
     "\n"
-    "`SIGHUP` makes a running server read the file again; a file with faults changes nothing.\n";
+    "`SIGHUP` makes a running server read the file again and look at the models anew. All of it\n"
+    "takes effect or, where anything is wrong, none of it. The few keys that need a restart say so\n"
+    "below; a changed one is named in the log.\n";
 
 static void cell_text(struct pcr_buf *out, const char *text) {
     for (; *text; text++) {
@@ -79,6 +81,8 @@ static void option_row(struct pcr_buf *out, const struct pcr_option *option) {
         pcr_buf_char(out, ' ');
         cell_text(out, option->more);
     }
+    if (option->restart)
+        pcr_buf_text(out, " A change needs a restart.");
     if (option->flag)
         pcr_buf_printf(out, " Flag: `--%s`.", option->flag);
     pcr_buf_text(out, " |\n");
@@ -214,6 +218,8 @@ static void comment_option(struct pcr_buf *out, const char *indent,
     pcr_docs_sentence(&text, option->help);
     if (option->more)
         pcr_buf_printf(&text, " %s", option->more);
+    if (option->restart)
+        pcr_buf_text(&text, " A change needs a restart.");
     if (option->type < PCR_OPTION_SECTION && option->type != PCR_OPTION_BOOL &&
         (option->max > 0 || option->choices)) {
         pcr_buf_text(&text, " (");

@@ -22,19 +22,6 @@ static bool lists_equal(const struct pcr_config *a, const struct pcr_config *b,
     return true;
 }
 
-static bool models_equal(const struct pcr_config *a, const struct pcr_config *b) {
-    if (a->n_models != b->n_models)
-        return false;
-    for (size_t i = 0; i < a->n_models; i++) {
-        const struct pcr_config_model *x = &a->models[i];
-        const struct pcr_config_model *y = &b->models[i];
-        if (!texts_equal(x->name, y->name) || x->use_quantized != y->use_quantized ||
-            x->intra_op_threads != y->intra_op_threads || x->max_batch_size != y->max_batch_size)
-            return false;
-    }
-    return true;
-}
-
 static bool equal(const struct pcr_config *a, const struct pcr_config *b,
                   const struct pcr_option *option) {
     const void *x = at(a, option->offset);
@@ -61,9 +48,7 @@ static bool equal(const struct pcr_config *a, const struct pcr_config *b,
         return *(const bool *)x == *(const bool *)y;
     case PCR_OPTION_LIST:
         return lists_equal(a, b, option);
-    case PCR_OPTION_MODELS:
-        return models_equal(a, b);
-    default: // sections, whose keys have rows of their own, and decisions
+    default: // sections, whose keys have rows of their own, and what a reload makes anew anyway
         return true;
     }
 }
@@ -73,6 +58,6 @@ void pcr_config_compare(const struct pcr_config *a, const struct pcr_config *b,
     size_t n;
     const struct pcr_option *options = pcr_options(PCR_OPTIONS_CONFIG, &n);
     for (size_t i = 0; i < n; i++)
-        if (!equal(a, b, &options[i]))
+        if (options[i].restart && !equal(a, b, &options[i]))
             changed(ctx, options[i].key);
 }

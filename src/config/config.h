@@ -108,7 +108,8 @@ struct pcr_config_override {
 int pcr_config_load(const char *path, const struct pcr_config_override *overrides, size_t n_overrides,
                     struct pcr_config **out, struct pcr_config_faults *faults);
 void pcr_config_destroy(struct pcr_config *config);
-// Calls `changed` with the key ("http.idle_timeout_ms") of every setting in which the two differ, decisions excepted.
+// Calls `changed` with the key ("threads") of every setting in which the two differ and which a reload cannot apply
+// (`restart` in its row).
 typedef void (*pcr_config_changed_cb)(void *ctx, const char *key);
 void pcr_config_compare(const struct pcr_config *a, const struct pcr_config *b, pcr_config_changed_cb changed,
                         void *ctx);

@@ -372,11 +372,34 @@ static int try_example(struct pcr_decision *decision, const struct pcr_decide_pl
     return rc == 0 ? try_actions(decision, plan, &request, scratch, report) : 0;
 }
 
+// A model that was unloaded on request may come back; until then the decision stands, answers 503,
+// and is described by what the configuration alone says.
+static int stand_without_model(struct pcr_decision *decision) {
+    struct pcr_arena scratch;
+    pcr_arena_init(&scratch, SCRATCH_BYTES_MAX);
+    struct pcr_decide_plan plan = {
+        .baseline = pcr_arena_calloc(&scratch, decision->n_features, sizeof(double))};
+    for (size_t i = 0; plan.baseline && i < decision->n_features; i++)
+        if (decision->features[i].has_baseline)
+            plan.baseline[i] = decision->features[i].baseline;
+    bool made = plan.baseline && pcr_decide_example_make(decision, &plan);
+    pcr_arena_fini(&scratch);
+    decision->example_answer = PCR_STR("null");
+    pcr_log(PCR_LOG_WARN, "decide",
+            "%s: model '%s' is unloaded: the decision was not checked against it and answers 503 "
+            "until the model is loaded",
+            decision->path, decision->model);
+    return made ? 0 : PACER_ENOMEM;
+}
+
 static int look_at_model(struct pcr_decision *decision, struct pcr_repository *repository,
                          struct pcr_decide_report *report) {
     struct pacer_error err = {0};
     struct pcr_model *model = pcr_repository_get(repository, pcr_str(decision->model),
                                                  pcr_str(decision->model_version), &err);
+    if (!model && pcr_repository_unloaded(repository, pcr_str(decision->model),
+                                          pcr_str(decision->model_version)))
+        return stand_without_model(decision);
     if (!model) {
         pcr_decide_fault(report, decision->line,
                          "model '%s' is not ready: %s; look at models_dir and at `pacer inspect`",

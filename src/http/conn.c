@@ -236,8 +236,7 @@ void pcr_http_conn_continue(struct pcr_http_conn *conn) {
 // --- deadlines
 // ------------------------------------------------------------------------------------------------
 
-static uint64_t deadline_length_ms(const struct pcr_http_limits *limits,
-                                   enum pcr_http_deadline kind) {
+uint64_t pcr_http_deadline_ms(const struct pcr_http_limits *limits, enum pcr_http_deadline kind) {
     switch (kind) {
     case PCR_HTTP_DL_HEADER:
     case PCR_HTTP_DL_BODY:
@@ -279,7 +278,7 @@ static void start_deadline(struct pcr_http_conn *conn, enum pcr_http_deadline ki
     if (kind == PCR_HTTP_DL_NONE)
         return;
     const struct pcr_http_limits *limits = &conn->server->options.limits;
-    conn->deadline_ns = now_of(conn) + deadline_length_ms(limits, kind) * PCR_NS_PER_MS;
+    conn->deadline_ns = now_of(conn) + pcr_http_deadline_ms(limits, kind) * PCR_NS_PER_MS;
     conn->deadline_mark = progress(conn, kind);
     conn->deadline_request = conn->serial;
     pcr_list_push_back(&conn->server->deadlines[kind], &conn->deadline);
@@ -288,7 +287,7 @@ static void start_deadline(struct pcr_http_conn *conn, enum pcr_http_deadline ki
 // True if the peer has moved enough bytes since the deadline was set to get another one.
 static bool keeps_up(const struct pcr_http_conn *conn) {
     const struct pcr_http_limits *limits = &conn->server->options.limits;
-    uint64_t ms = deadline_length_ms(limits, conn->deadline_kind);
+    uint64_t ms = pcr_http_deadline_ms(limits, conn->deadline_kind);
     uint64_t wanted = limits->body_rate_min * ms / 1000;
     if (conn->deadline_kind != PCR_HTTP_DL_BODY && conn->deadline_kind != PCR_HTTP_DL_WRITE)
         return false;

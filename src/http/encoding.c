@@ -224,5 +224,6 @@ void pcr_http_deflate_fini(struct pcr_http_server *server) {
         if (server->deflates[i])
             deflateEnd(server->deflates[i]);
         free(server->deflates[i]);
+        server->deflates[i] = NULL;
     }
 }

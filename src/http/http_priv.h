@@ -198,6 +198,9 @@ struct pcr_http_conn *pcr_http_conn_create(struct pcr_http_server *server,
 // Frees it if the transport is gone and no request refers to it.
 void pcr_http_conn_unref_memory(struct pcr_http_conn *conn);
 void pcr_http_server_check_drained(struct pcr_http_server *server);
+// How long a deadline of that kind is.
+uint64_t pcr_http_deadline_ms(const struct pcr_http_limits *limits, enum pcr_http_deadline kind);
+uint64_t pcr_http_sweep_interval_ms(const struct pcr_http_limits *limits);
 // Cuts what is past its deadline. The sweep timer calls it.
 void pcr_http_server_sweep(struct pcr_http_server *server, uint64_t now_ns);
 // Goes on with the connections that have bytes left and may be parsed again.

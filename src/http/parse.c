@@ -129,7 +129,7 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t length) {
     if (!request->in_head)
         return count_trailer(conn, length);
     if (request->n_offsets == 0 || request->value_seen) {
-        if (request->n_offsets == conn->server->options.limits.headers_max)
+        if (request->n_offsets >= conn->server->options.limits.headers_max)
             return pcr_http_refuse_later(conn, 431, "too many header fields");
         if (!add_offsets(request))
             return no_memory(conn);

@@ -17,8 +17,6 @@
 #define BODY_BYTES_KEPT (16u << 10)
 #define OFFSETS_KEPT 32
 #define PENDING_BYTES_MAX (256u << 10)
-#define SWEEP_MS_MAX 250
-#define SWEEP_MS_MIN 5
 // While draining: what was sent on an idle connection by then has arrived and is answered, not
 // reset.
 #define IDLE_GRACE_MS 50
@@ -26,14 +24,22 @@
 // --- requests
 // -------------------------------------------------------------------------------------------------
 
+// A parsed document takes several times the bytes of its text.
+static size_t arena_bytes_max(const struct pcr_http_limits *limits) {
+    return ((size_t)64 << 20) + 24 * limits->body_bytes_max;
+}
+
+static size_t head_bytes_max(const struct pcr_http_limits *limits) {
+    return limits->header_bytes_max + limits->target_bytes_max;
+}
+
 static struct pcr_http_request_priv *new_request(struct pcr_http_server *server) {
     const struct pcr_http_limits *limits = &server->options.limits;
     struct pcr_http_request_priv *request = calloc(1, sizeof *request);
     if (!request)
         return NULL;
-    // A parsed document takes several times the bytes of its text.
-    pcr_arena_init(&request->pub.arena, ((size_t)64 << 20) + 24 * limits->body_bytes_max);
-    pcr_buf_init(&request->head, limits->header_bytes_max + limits->target_bytes_max);
+    pcr_arena_init(&request->pub.arena, arena_bytes_max(limits));
+    pcr_buf_init(&request->head, head_bytes_max(limits));
     pcr_buf_init(&request->body, limits->body_bytes_max);
     pcr_list_init(&request->node);
     return request;
@@ -50,6 +56,8 @@ struct pcr_http_request_priv *pcr_http_request_get(struct pcr_http_conn *conn) {
         request = PCR_LIST_ENTRY(server->free_requests.next, struct pcr_http_request_priv, node);
         pcr_list_remove(&request->node);
         server->n_free_requests--;
+        request->pub.arena.max_bytes = arena_bytes_max(&server->options.limits);
+        request->head.max_bytes = head_bytes_max(&server->options.limits);
     }
     request->conn = conn;
     request->in_head = true;
@@ -297,42 +305,12 @@ static void deliver_resume(struct pcr_mail *mail) {
     pcr_http_server_unref(server);
 }
 
-static uint64_t sweep_interval_ms(const struct pcr_http_limits *limits) {
-    uint64_t shortest = limits->header_timeout_ms;
-    if (limits->idle_timeout_ms < shortest)
-        shortest = limits->idle_timeout_ms;
-    if (limits->write_timeout_ms < shortest)
-        shortest = limits->write_timeout_ms;
-    uint64_t interval = shortest / 4;
-    if (interval > SWEEP_MS_MAX)
-        return SWEEP_MS_MAX;
-    return interval < SWEEP_MS_MIN ? SWEEP_MS_MIN : interval;
-}
-
-static int check_options(const struct pcr_http_server_options *options, struct pacer_error *err) {
-    const struct pcr_http_limits *limits = &options->limits;
-    PCR_ASSERT(options->handler);
-    if (limits->header_bytes_max < 256 || limits->header_bytes_max > (1u << 20) ||
-        limits->target_bytes_max == 0 || limits->target_bytes_max > (1u << 20))
-        return pcr_err(err, PACER_EINVAL, "http",
-                       "the limits of the request head are out of range: 256 bytes to 1 MiB");
-    if (limits->body_bytes_max > ((size_t)1 << 31))
-        return pcr_err(err, PACER_EINVAL, "http", "the limit of a body is above 2 GiB");
-    if (limits->headers_max == 0 || limits->headers_max > 10000 || limits->pipelined_max == 0 ||
-        limits->connections_max == 0)
-        return pcr_err(err, PACER_EINVAL, "http",
-                       "headers, pipelined requests and connections need a limit above 0");
-    if (limits->header_timeout_ms == 0 || limits->idle_timeout_ms == 0 ||
-        limits->write_timeout_ms == 0)
-        return pcr_err(err, PACER_EINVAL, "http", "the timeouts must be above 0");
-    return 0;
-}
-
 static void on_drain_timer(void *ctx);
 
 int pcr_http_server_create(struct pcr_loop *loop, const struct pcr_http_server_options *options,
                            struct pcr_http_server **out, struct pacer_error *err) {
-    int rc = check_options(options, err);
+    PCR_ASSERT(options->handler);
+    int rc = pcr_http_options_check(options, err);
     if (rc < 0)
         return rc;
     struct pcr_http_server *server = calloc(1, sizeof *server);
@@ -357,7 +335,7 @@ int pcr_http_server_create(struct pcr_loop *loop, const struct pcr_http_server_o
         pcr_http_server_destroy(server);
         return pcr_err(err, PACER_ENOMEM, "http", "no memory for a server");
     }
-    uint64_t interval_ms = sweep_interval_ms(&options->limits);
+    uint64_t interval_ms = pcr_http_sweep_interval_ms(&options->limits);
     pcr_timer_start(server->sweep, interval_ms, interval_ms);
     *out = server;
     return 0;

@@ -107,7 +107,7 @@ struct pcr_http_limits {
         .gzip_bytes_min = 1400, .gzip_level = 1                                             \
     }
 
-struct pcr_http_cors {
+struct pcr_http_cors { // borrowed: until the next configure, or the end of the server
     const char *const *origins; // "*" or exact origins; none: no CORS headers
     size_t n_origins;
     uint64_t max_age_s; // of a preflight answer
@@ -124,6 +124,13 @@ struct pcr_http_server_options {
 
 int pcr_http_server_create(struct pcr_loop *loop, const struct pcr_http_server_options *options,
                            struct pcr_http_server **out, struct pacer_error *err);
+// Whether create would take these options; the error says what is out of range.
+int pcr_http_options_check(const struct pcr_http_server_options *options, struct pacer_error *err);
+// Takes new options (which have passed the check) on the loop's thread. They hold for what comes
+// from now on and for the deadlines under way; a request that is being read goes by the new limits
+// for what is still to come of it.
+void pcr_http_server_configure(struct pcr_http_server *server,
+                               const struct pcr_http_server_options *options);
 int pcr_http_server_listen(struct pcr_http_server *server,
                            const struct pcr_listener_options *listen, int *port,
                            struct pacer_error *err);

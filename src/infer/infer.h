@@ -111,8 +111,18 @@ int pcr_repository_load(struct pcr_repository *repository, struct pcr_str name,
                         struct pacer_error *err);
 int pcr_repository_unload(struct pcr_repository *repository, struct pcr_str name,
                           struct pacer_error *err);
-// Looks at the directory again: new and changed files are loaded, vanished ones unloaded. Blocks.
-int pcr_repository_rescan(struct pcr_repository *repository, struct pacer_error *err);
+// Looks at the directory again, under new options: new and changed files are loaded, vanished ones
+// left out, all in a candidate which may be read as any repository. What is served does not change
+// until it is published. Blocks, and after 0 holds off load and unload until the same thread has
+// called publish or discard, which free the candidate and cannot fail.
+int pcr_repository_prepare(struct pcr_repository *repository,
+                           const struct pcr_repository_options *options,
+                           struct pcr_repository **candidate, struct pacer_error *err);
+void pcr_repository_publish(struct pcr_repository *repository, struct pcr_repository *candidate);
+void pcr_repository_discard(struct pcr_repository *repository, struct pcr_repository *candidate);
+// Whether it is not there because it was unloaded on request. `version` empty: any.
+bool pcr_repository_unloaded(struct pcr_repository *repository, struct pcr_str name,
+                             struct pcr_str version);
 // The index, sorted by name and version, in `arena`.
 int pcr_repository_index(struct pcr_repository *repository, struct pcr_arena *arena,
                          struct pcr_model_status **out, size_t *n);

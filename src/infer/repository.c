@@ -20,6 +20,10 @@
 // A new file never takes the place of a good model before it is loaded and warmed up, and not at
 // all if that fails: then the old version goes on serving and the index gives the reason.
 //
+// Another look at the whole directory makes a candidate: a second repository that shares the
+// entries which did not change. Whoever wants to know what would become of the decisions asks the
+// candidate, and then it is published in one swap, or thrown away as if it had never been.
+//
 // Rejected: a reader-writer lock (its count is one cache line for all loops, and a waiting writer
 // stops readers), and per-loop copies handed round by mailbox (models would be freed only when the
 // slowest loop has looked).
@@ -315,11 +319,11 @@ static bool was_unloaded(const struct pcr_repository *r, const struct pcr_found 
     return entry && entry->state == PCR_MODEL_UNLOADED;
 }
 
-int pcr_repository_rescan(struct pcr_repository *r, struct pacer_error *err) {
+// Looks at the directory and loads what is new or changed.
+static int scan(struct pcr_repository *r, struct pacer_error *err) {
     struct pcr_arena arena;
     struct pcr_found *found = NULL;
     pcr_arena_init(&arena, SCAN_BYTES_MAX);
-    pthread_mutex_lock(&r->writers);
     int code = pcr_layout_scan(r->dir, NULL, &arena, &found, err);
     if (code == 0) {
         for (const struct pcr_found *f = found; f; f = f->next)
@@ -328,7 +332,6 @@ int pcr_repository_rescan(struct pcr_repository *r, struct pacer_error *err) {
         drop_vanished(r, found, NULL);
         note_missing(r);
     }
-    pthread_mutex_unlock(&r->writers);
     pcr_arena_fini(&arena);
     return code;
 }
@@ -454,6 +457,22 @@ struct pcr_model *pcr_repository_get(struct pcr_repository *r, struct pcr_str na
     return model;
 }
 
+bool pcr_repository_unloaded(struct pcr_repository *r, struct pcr_str name,
+                             struct pcr_str version) {
+    struct reader_slot *slot;
+    const struct snapshot *s = enter(r, &slot);
+    bool unloaded = false;
+    for (size_t i = lower_bound(s, name, 0); i < s->n && !unloaded; i++) {
+        const struct entry *entry = s->entries[i];
+        if (!pcr_str_eq(pcr_str(entry->name), name))
+            break;
+        unloaded = entry->state == PCR_MODEL_UNLOADED &&
+                   (!version.len || pcr_str_eq(pcr_str(entry->version), version));
+    }
+    leave(slot);
+    return unloaded;
+}
+
 int pcr_repository_index(struct pcr_repository *r, struct pcr_arena *arena,
                          struct pcr_model_status **out, size_t *n) {
     struct reader_slot *slot;
@@ -505,23 +524,31 @@ static int copy_options(struct pcr_repository *r, const struct pcr_repository_op
     return whole ? 0 : pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
 }
 
-int pcr_repository_open(const struct pcr_repository_options *options, struct pcr_repository **out,
-                        struct pacer_error *err) {
-    *out = NULL;
-    struct pcr_repository *r = aligned_alloc(2 * CACHE_LINE, sizeof *r);
-    struct snapshot *empty = snapshot_alloc(0);
-    if (!r || !empty) {
-        free(r);
-        free(empty);
-        return pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
+static struct pcr_repository *create(const struct pcr_repository_options *options,
+                                     struct snapshot *first, struct pacer_error *err) {
+    struct pcr_repository *r = first ? aligned_alloc(2 * CACHE_LINE, sizeof *r) : NULL;
+    if (!r) {
+        snapshot_destroy(first);
+        pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
+        return NULL;
     }
     memset(r, 0, sizeof *r);
     pthread_mutex_init(&r->writers, NULL);
     pcr_arena_init(&r->arena, SCAN_BYTES_MAX);
-    atomic_store(&r->current, empty);
-    int code = copy_options(r, options, err);
-    if (code == 0)
-        code = pcr_repository_rescan(r, err);
+    atomic_store(&r->current, first);
+    if (copy_options(r, options, err) == 0)
+        return r;
+    pcr_repository_close(r);
+    return NULL;
+}
+
+int pcr_repository_open(const struct pcr_repository_options *options, struct pcr_repository **out,
+                        struct pacer_error *err) {
+    *out = NULL;
+    struct pcr_repository *r = create(options, snapshot_alloc(0), err);
+    if (!r)
+        return PACER_ENOMEM;
+    int code = scan(r, err);
     if (code < 0)
         pcr_repository_close(r);
     else
@@ -536,4 +563,45 @@ void pcr_repository_close(struct pcr_repository *r) {
     pcr_arena_fini(&r->arena);
     pthread_mutex_destroy(&r->writers);
     free(r);
+}
+
+// --- another look at the directory
+// --------------------------------------------------------------------------------------
+static struct snapshot *snapshot_copy(const struct snapshot *from) {
+    struct snapshot *s = snapshot_alloc(from->n);
+    for (size_t i = 0; s && i < from->n; i++) {
+        from->entries[i]->refs++;
+        s->entries[s->n++] = from->entries[i];
+    }
+    return s;
+}
+
+int pcr_repository_prepare(struct pcr_repository *r, const struct pcr_repository_options *options,
+                           struct pcr_repository **candidate, struct pacer_error *err) {
+    *candidate = NULL;
+    pthread_mutex_lock(&r->writers); // until the candidate is published or discarded
+    struct pcr_repository *next = create(options, snapshot_copy(now(r)), err);
+    int code = next ? scan(next, err) : PACER_ENOMEM;
+    if (code < 0)
+        pcr_repository_discard(r, next);
+    else
+        *candidate = next;
+    return code;
+}
+
+void pcr_repository_publish(struct pcr_repository *r, struct pcr_repository *candidate) {
+    struct pcr_arena old = r->arena; // the options' memory
+    r->arena = candidate->arena;
+    r->dir = candidate->dir;
+    r->configs = candidate->configs;
+    r->n_configs = candidate->n_configs;
+    r->intra_op_threads = candidate->intra_op_threads;
+    candidate->arena = old;
+    publish(r, atomic_exchange(&candidate->current, NULL));
+    pcr_repository_discard(r, candidate);
+}
+
+void pcr_repository_discard(struct pcr_repository *r, struct pcr_repository *candidate) {
+    pcr_repository_close(candidate); // under the mutex: it may share entries with `r`
+    pthread_mutex_unlock(&r->writers);
 }

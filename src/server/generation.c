@@ -1,7 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/generation.h"
 
+#include "server/server.h"
+
 #include <stdlib.h>
+
+bool pcr_server_models(const struct pcr_config *config, struct pcr_arena *arena,
+                       struct pcr_repository_options *out) {
+    struct pcr_model_config *models =
+        pcr_arena_calloc(arena, config->n_models + 1, sizeof *models);
+    for (size_t i = 0; models && i < config->n_models; i++) {
+        const struct pcr_config_model *from = &config->models[i];
+        models[i] = (struct pcr_model_config){.name = from->name,
+                                              .use_quantized = from->use_quantized,
+                                              .intra_op_threads = from->intra_op_threads,
+                                              .max_batch_size = from->max_batch_size};
+    }
+    *out = (struct pcr_repository_options){
+        .models_dir = config->models_dir, .models = models, .n_models = config->n_models};
+    return models != NULL;
+}
 
 void pcr_generation_log_faults(const struct pcr_config_faults *faults) {
     for (size_t i = 0; i < faults->n; i++) {

@@ -32,6 +32,7 @@
 #define LOG_WAIT_MS 1000 // at the end, for whoever reads the log
 #define POOL_QUEUE_MAX 256
 #define ENGINE_QUEUE_MAX 4096
+#define MODELS_BYTES_MAX ((size_t)16 << 20)
 
 struct server;
 
@@ -39,7 +40,7 @@ struct server_loop {
     struct server *server;
     struct pcr_loop *loop;
     struct pcr_http_server *http;
-    struct pcr_access_log *access_log; // NULL: off
+    struct pcr_access_log *access_log;
     struct pcr_app app;
     pthread_t thread; // not for loop 0
     bool started;
@@ -59,13 +60,12 @@ struct server {
     unsigned n_loops, n_drained;
     atomic_bool draining;
     struct pcr_signal *signals[3];
-    uint64_t drain_ms;
     uint64_t started_real_ns;
     // A reload under way: `again` remembers a SIGHUP that came meanwhile.
     struct {
         struct pcr_job job;
         bool running, again;
-        struct pcr_generation *made;
+        struct pcr_generation *made; // NULL: refused
     } reload;
 };
 
@@ -121,20 +121,13 @@ static struct pcr_config *load_config(const struct pcr_server_options *options) 
 
 static int open_repository(struct server *server, const struct pcr_config *config) {
     struct pacer_error err;
-    struct pcr_model_config *models = calloc(config->n_models + 1, sizeof *models);
-    if (!models)
-        return PACER_ENOMEM;
-    for (size_t i = 0; i < config->n_models; i++) {
-        const struct pcr_config_model *from = &config->models[i];
-        models[i] = (struct pcr_model_config){.name = from->name,
-                                              .use_quantized = from->use_quantized,
-                                              .intra_op_threads = from->intra_op_threads,
-                                              .max_batch_size = from->max_batch_size};
-    }
-    struct pcr_repository_options options = {
-        .models_dir = config->models_dir, .models = models, .n_models = config->n_models};
-    int rc = pcr_repository_open(&options, &server->repository, &err);
-    free(models);
+    struct pcr_repository_options options;
+    struct pcr_arena arena;
+    pcr_arena_init(&arena, MODELS_BYTES_MAX);
+    int rc = pcr_server_models(config, &arena, &options)
+                 ? pcr_repository_open(&options, &server->repository, &err)
+                 : pcr_err(&err, PACER_ENOMEM, "server", "out of memory");
+    pcr_arena_fini(&arena);
     if (rc < 0)
         pcr_log(PCR_LOG_ERROR, "server", "%s", err.message);
     return rc;
@@ -146,8 +139,7 @@ static int open_repository(struct server *server, const struct pcr_config *confi
 static void access_line(void *ctx, const struct pcr_http_access *access) {
     const struct pcr_app *app = ctx;
     struct server_loop *self = PCR_CONTAINER_OF(app, struct server_loop, app);
-    if (self->access_log)
-        pcr_access_log_add(self->access_log, access);
+    pcr_access_log_add(self->access_log, access);
 }
 
 static struct pcr_http_server_options http_options(const struct pcr_config *config,
@@ -216,11 +208,9 @@ static int open_loop(struct server *server, unsigned index, const char *address,
         .http_stats = sum_http_stats,
         .draining = &server->draining,
     };
-    if (config->access_log) {
-        self->access_log = pcr_access_log_create(self->loop);
-        if (!self->access_log)
-            return pcr_err(err, PACER_ENOMEM, "server", "out of memory for the access log");
-    }
+    self->access_log = pcr_access_log_create(self->loop); // a reload may switch it on
+    if (!self->access_log)
+        return pcr_err(err, PACER_ENOMEM, "server", "out of memory for the access log");
     struct pcr_http_server_options options = http_options(config, self);
     rc = pcr_http_server_create(self->loop, &options, &self->http, err);
     if (rc < 0)
@@ -322,7 +312,7 @@ static void on_drained(void *ctx) { // on each loop
 
 static void drain_here(struct pcr_mail *mail) {
     struct server_loop *self = PCR_CONTAINER_OF(mail, struct server_loop, drain_mail);
-    pcr_http_server_drain(self->http, self->server->drain_ms, on_drained, self);
+    pcr_http_server_drain(self->http, self->app.generation->config->drain_ms, on_drained, self);
 }
 
 static void on_terminate(void *ctx, int signum) {
@@ -335,7 +325,7 @@ static void on_terminate(void *ctx, int signum) {
         _Exit(128 + signum);
     }
     pcr_log(PCR_LOG_INFO, "server", "signal %d: draining, at most %llu ms", signum,
-            (unsigned long long)server->drain_ms);
+            (unsigned long long)server->generation->config->drain_ms);
     pcr_notify("STOPPING=1");
     for (unsigned i = 0; i < server->n_loops; i++) {
         server->loops[i].drain_mail.deliver = drain_here;
@@ -357,56 +347,129 @@ struct swap_letter {
 
 static void swap_here(struct pcr_mail *mail) { // on each loop
     struct swap_letter *letter = PCR_CONTAINER_OF(mail, struct swap_letter, mail);
-    pcr_generation_unref(letter->to->app.generation);
-    letter->to->app.generation = letter->generation;
+    struct server_loop *self = letter->to;
+    struct pcr_generation *old = self->app.generation;
+    const struct pcr_config *config = letter->generation->config;
+    struct pcr_http_server_options options = http_options(config, self);
+    self->app.generation = letter->generation; // with the letter's reference
+    self->app.server_name = config->server_name;
+    pcr_http_server_configure(self->http, &options);
+    pcr_generation_unref(old); // only now: the options before were borrowed from it
     free(letter);
 }
 
-static void post_generation(struct server_loop *to, struct pcr_generation *generation) {
-    struct swap_letter *letter = malloc(sizeof *letter);
-    PCR_ASSERT(letter); // 32 bytes; half the loops on another configuration would be worse
-    pcr_generation_ref(generation);
-    *letter = (struct swap_letter){{NULL, swap_here}, to, generation};
-    pcr_loop_post(to->loop, &letter->mail);
+// Everything that can fail is done before anything changes: a letter for each loop.
+static int write_letters(struct server *server, struct swap_letter **letters) {
+    for (unsigned i = 0; i < server->n_loops; i++) {
+        letters[i] = malloc(sizeof *letters[i]);
+        if (letters[i])
+            continue;
+        while (i > 0)
+            free(letters[--i]);
+        return PACER_ENOMEM;
+    }
+    return 0;
 }
 
-// What a reload cannot change while sockets, threads and models are up: said, not silently ignored.
+static void post_letters(struct server *server, struct swap_letter **letters,
+                         struct pcr_generation *generation) {
+    for (unsigned i = 0; i < server->n_loops; i++) {
+        pcr_generation_ref(generation);
+        *letters[i] =
+            (struct swap_letter){{NULL, swap_here}, &server->loops[i], generation};
+        pcr_loop_post(server->loops[i].loop, &letters[i]->mail);
+    }
+}
+
+// What a reload cannot change while sockets and threads are up: said, not silently ignored.
 static void warn_of_restart(void *ctx, const char *key) {
     (void)ctx;
-    pcr_log(PCR_LOG_WARN, "config", "'%s' changed: takes effect after a restart", key);
+    pcr_log(PCR_LOG_WARN, "config",
+            "'%s' changed: the server keeps the one it was started with until a restart", key);
 }
 
+static bool http_options_pass(const struct pcr_config *config, struct server_loop *self) {
+    struct pacer_error err;
+    struct pcr_http_server_options options = http_options(config, self);
+    if (pcr_http_options_check(&options, &err) == 0)
+        return true;
+    pcr_log(PCR_LOG_ERROR, "config", "%s", err.message);
+    return false;
+}
+
+// A generation that fits `models`, or NULL; takes over the configuration.
+static struct pcr_generation *make_generation(struct server *server, struct pcr_config *config,
+                                              struct pcr_repository *models) {
+    struct pcr_generation *generation = NULL;
+    if (!http_options_pass(config, &server->loops[0]) ||
+        pcr_generation_create(config, models, &generation) < 0)
+        pcr_config_destroy(config);
+    return generation;
+}
+
+static struct pcr_repository *prepare_models(struct server *server,
+                                             const struct pcr_config *config) {
+    struct pacer_error err;
+    struct pcr_repository *candidate = NULL;
+    struct pcr_repository_options options;
+    struct pcr_arena arena;
+    pcr_arena_init(&arena, MODELS_BYTES_MAX);
+    int rc = pcr_server_models(config, &arena, &options)
+                 ? pcr_repository_prepare(server->repository, &options, &candidate, &err)
+                 : pcr_err(&err, PACER_ENOMEM, "server", "out of memory");
+    pcr_arena_fini(&arena);
+    if (rc < 0)
+        pcr_log(PCR_LOG_ERROR, "server", "%s", err.message);
+    return candidate;
+}
+
+// Makes models and generation, and publishes both or neither. The loops take the generation a
+// moment later than the models; a decision that has to do with a model it does not fit answers 503.
 static void reload_on_worker(struct pcr_job *job) {
     struct server *server = PCR_CONTAINER_OF(job, struct server, reload.job);
-    struct pacer_error err;
+    struct swap_letter *letters[LOOPS_MAX];
     server->reload.made = NULL;
     struct pcr_config *config = load_config(server->options);
     if (!config)
         return;
-    if (pcr_repository_rescan(server->repository, &err) < 0)
-        pcr_log(PCR_LOG_ERROR, "server", "%s", err.message);
-    if (pcr_generation_create(config, server->repository, &server->reload.made) < 0)
+    struct pcr_repository *models = prepare_models(server, config);
+    if (!models) {
         pcr_config_destroy(config);
+        return;
+    }
+    struct pcr_generation *generation = make_generation(server, config, models);
+    if (generation && write_letters(server, letters) < 0) {
+        pcr_log(PCR_LOG_ERROR, "server", "out of memory");
+        pcr_generation_unref(generation);
+        generation = NULL;
+    }
+    if (!generation) {
+        pcr_repository_discard(server->repository, models);
+        return;
+    }
+    pcr_repository_publish(server->repository, models);
+    post_letters(server, letters, generation);
+    server->reload.made = generation;
 }
 
-static void publish(struct server *server, struct pcr_generation *generation) {
+static void take_generation(struct server *server, struct pcr_generation *generation) {
     pcr_config_compare(server->generation->config, generation->config, warn_of_restart, NULL);
+    configure_log(generation->config);
     pcr_generation_unref(server->generation);
     server->generation = generation; // takes the creator's reference
-    for (unsigned i = 0; i < server->n_loops; i++)
-        post_generation(&server->loops[i], generation);
 }
 
 static void reload_done(struct pcr_job *job) { // on loop 0
     struct server *server = PCR_CONTAINER_OF(job, struct server, reload.job);
     server->reload.running = false;
     if (server->reload.made) {
-        publish(server, server->reload.made);
+        take_generation(server, server->reload.made);
         pcr_log(PCR_LOG_INFO, "server", "reloaded");
     } else {
         pcr_log(PCR_LOG_ERROR, "server", "not reloaded: what ran before goes on unchanged");
     }
-    pcr_notify("READY=1");
+    if (!atomic_load(&server->draining)) // READY=1 would take STOPPING=1 back
+        pcr_notify("READY=1");
     if (server->reload.again && !atomic_load(&server->draining)) {
         server->reload.again = false;
         start_reload(server);
@@ -482,9 +545,8 @@ static int start(struct server *server, uint64_t began_ns) {
         return PCR_SERVER_FAILED;
     }
     raise_descriptor_limit();
-    server->drain_ms = config->drain_ms;
     server->n_loops = config->threads ? (unsigned)config->threads : cores();
-    if (server->n_loops > LOOPS_MAX)
+    if (server->n_loops > LOOPS_MAX) // that many cores
         server->n_loops = LOOPS_MAX;
     if (open_repository(server, config) < 0) {
         pcr_config_destroy(config);

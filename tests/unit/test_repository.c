@@ -108,6 +108,18 @@ static struct pcr_repository *open_repository(const char *dir,
     return repository;
 }
 
+// Another look under the options it was opened with, but for the configured models.
+static int rescan_with(struct pcr_repository *r, const char *dir,
+                       const struct pcr_model_config *models, size_t n, bool publish,
+                       struct pacer_error *err) {
+    struct pcr_repository_options options = {dir, models, n, 1};
+    struct pcr_repository *candidate;
+    int code = pcr_repository_prepare(r, &options, &candidate, err);
+    if (code == 0)
+        (publish ? pcr_repository_publish : pcr_repository_discard)(r, candidate);
+    return code;
+}
+
 static struct pcr_model *get(struct pcr_repository *r, const char *name, const char *version,
                              struct pacer_error *err) {
     return pcr_repository_get(r, pcr_str(name), pcr_str(version), err);
@@ -213,7 +225,7 @@ static void bad_models_do_not_keep_good_ones_from_serving(void **state) {
     pcr_model_unref(model);
     put_model(in(dir, "bad.onnx"), "plus2.onnx");
     put_model(in(dir, "absent.onnx"), "plus2.onnx");
-    assert_int_equal(pcr_repository_rescan(r, &err), 0);
+    assert_int_equal(rescan_with(r, dir, configs, 1, true, &err), 0);
     expect_index(r, "absent/1 READY, bad/1 READY, good/1 READY");
     assert_true(pcr_repository_ready(r));
     pcr_repository_close(r);
@@ -275,9 +287,8 @@ static void names_that_no_file_can_have_are_missing_and_no_more(void **state) {
     struct pcr_model_config config = {.name = name};
     struct pcr_repository *r = open_repository(dir, &config, 1);
     for (int i = 0; i < 3; i++) // this once went on for ever
-        assert_int_equal(pcr_repository_rescan(r, &err), 0);
+        assert_int_equal(rescan_with(r, dir, &config, 1, true, &err), 0);
     assert_null(get(r, name, "", &err));
-    assert_int_equal(err.code, PACER_EBUSY);
     struct pcr_model *model = get(r, "m", "", &err);
     assert_true(run_plus(model) == 1);
     pcr_model_unref(model);
@@ -337,13 +348,52 @@ static void what_did_not_change_stays(void **state) {
     struct pcr_repository *r = open_repository(dir, NULL, 0);
     struct pcr_model *model = get(r, "m", "", &err);
     pcr_model_count(model, &(struct pcr_model_stats){.success_count = 3, .last_inference_ms = 17});
-    assert_int_equal(pcr_repository_rescan(r, &err), 0);
+    assert_int_equal(rescan_with(r, dir, NULL, 0, true, &err), 0);
     struct pcr_model *again = get(r, "m", "", &err);
     assert_ptr_equal(model, again);
     pcr_model_stats(again, &stats);
     assert_int_equal(stats.success_count, 3);
     assert_int_equal(stats.last_inference_ms, 17);
     pcr_model_unref(model);
+    pcr_model_unref(again);
+    pcr_repository_close(r);
+}
+
+static void a_discarded_candidate_was_never_there(void **state) {
+    const char *dir = *state;
+    struct pacer_error err = {0};
+    put_model(in(dir, "m.onnx"), "plus1.onnx");
+    put_model(in(dir, "gone.onnx"), "plus1.onnx");
+    put_model(in(dir, "off.onnx"), "plus1.onnx");
+    struct pcr_repository *r = open_repository(dir, NULL, 0);
+    assert_int_equal(pcr_repository_unload(r, PCR_STR("off"), &err), 0);
+    struct pcr_model *model = get(r, "m", "", &err);
+    put_model(in(dir, "m.onnx"), "plus2.onnx");
+    put_model(in(dir, "new.onnx"), "plus1.onnx");
+    assert_int_equal(unlink(in(dir, "gone.onnx")), 0);
+    struct pcr_model_config configs[] = {{"m", false, 0, 4}, {"absent", false, 0, 0}};
+    struct pcr_repository_options options = {dir, configs, 2, 1};
+    struct pcr_repository *candidate;
+    assert_int_equal(pcr_repository_prepare(r, &options, &candidate, &err), 0);
+    expect_index(candidate, "absent/ FAILED!, m/1 READY, new/1 READY, off/1 UNLOADED!");
+    expect_index(r, "gone/1 READY, m/1 READY, off/1 UNLOADED!");
+    assert_true(pcr_repository_unloaded(candidate, PCR_STR("off"), PCR_STR("")));
+    assert_false(pcr_repository_unloaded(candidate, PCR_STR("off"), PCR_STR("2")));
+    assert_false(pcr_repository_unloaded(candidate, PCR_STR("absent"), PCR_STR("")));
+    pcr_repository_discard(r, candidate);
+    expect_index(r, "gone/1 READY, m/1 READY, off/1 UNLOADED!");
+    struct pcr_model *again = get(r, "m", "", &err);
+    assert_ptr_equal(again, model);
+    assert_true(run_plus(again) == 1);
+    pcr_model_unref(again);
+    pcr_model_unref(model);
+    assert_int_equal(rescan_with(r, "/no/such/dir", NULL, 0, true, &err), PACER_ENOTFOUND);
+    expect_index(r, "gone/1 READY, m/1 READY, off/1 UNLOADED!");
+    assert_int_equal(rescan_with(r, dir, configs, 1, true, &err), 0);
+    expect_index(r, "m/1 READY, new/1 READY, off/1 UNLOADED!");
+    again = get(r, "m", "", &err);
+    assert_true(run_plus(again) == 2);
+    assert_int_equal(again->max_batch_size, 4);
     pcr_model_unref(again);
     pcr_repository_close(r);
 }
@@ -358,14 +408,14 @@ static void unloading_lasts_until_loading(void **state) {
     expect_index(r, "m/1 UNLOADED!");
     assert_null(get(r, "m", "", &err));
     assert_int_equal(err.code, PACER_EBUSY);
-    assert_int_equal(pcr_repository_rescan(r, &err), 0);
+    assert_int_equal(rescan_with(r, dir, NULL, 0, true, &err), 0);
     expect_index(r, "m/1 UNLOADED!");
     assert_true(pcr_repository_ready(r)); // as asked
     assert_int_equal(pcr_repository_load(r, PCR_STR("m"), &err), 0);
     expect_index(r, "m/1 READY");
     assert_int_equal(unlink(in(dir, "m.onnx")), 0);
     put_model(in(dir, "n.onnx"), "plus1.onnx");
-    assert_int_equal(pcr_repository_rescan(r, &err), 0);
+    assert_int_equal(rescan_with(r, dir, NULL, 0, true, &err), 0);
     expect_index(r, "n/1 READY");
     assert_int_equal(pcr_repository_load(r, PCR_STR("m"), &err), PACER_ENOTFOUND);
     pcr_repository_close(r);
@@ -438,6 +488,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_bad_new_file_never_replaces_a_good_model, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(what_did_not_change_stays, make_temp_dir, remove_temp_dir),
+        cmocka_unit_test_setup_teardown(a_discarded_candidate_was_never_there, make_temp_dir,
+                                        remove_temp_dir),
         cmocka_unit_test_setup_teardown(unloading_lasts_until_loading, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(readers_never_miss_a_model_that_is_replaced, make_temp_dir,
