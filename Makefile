@@ -2,7 +2,7 @@
 # A thin front: Meson and Ninja do the building, scripts/ the set-up. `make help` lists what there is.
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-print-directory
-.PHONY: all run test test-clients bench lint format asan tsan fuzz install dist clean distclean help docs
+.PHONY: all run test test-clients bench lint format asan tsan fuzz install clean distclean help docs
 
 SETUP := sh scripts/setup.sh
 BUILD := sh scripts/build.sh

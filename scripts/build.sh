@@ -34,4 +34,4 @@ if ! configured; then
 fi
 echo "build: compiling $dir"
 # `make -n` and friends hand down flags that ninja would not know.
-env -u MAKEFLAGS -u MAKELEVEL ninja -C "$dir" --quiet
+NINJA_STATUS='build: [%f/%t] ' env -u MAKEFLAGS -u MAKELEVEL ninja -C "$dir"
