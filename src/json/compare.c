@@ -130,42 +130,44 @@ static void sort_keys(yyjson_val *object, yyjson_val **keys, size_t n) {
 }
 
 // Large objects: both sorted, then side by side.
-static bool equal_sorted(yyjson_val *a, yyjson_val *b, size_t n) {
+static bool equal_sorted(yyjson_val *a, yyjson_val *b, size_t n, bool *out_of_memory) {
     yyjson_val **keys = calloc(2 * n, sizeof *keys);
-    if (!keys)
+    if (!keys) {
+        *out_of_memory = true;
         return false;
+    }
     sort_keys(a, keys, n);
     sort_keys(b, keys + n, n);
     bool equal = true;
     for (size_t i = 0; equal && i < n; i++)
-        equal = equal_text(keys[i], keys[n + i]) && pcr_json_equal(keys[i] + 1, keys[n + i] + 1);
+        equal = equal_text(keys[i], keys[n + i]) && pcr_json_equal(keys[i] + 1, keys[n + i] + 1, out_of_memory);
     free(keys);
     return equal;
 }
 
-static bool equal_objects(yyjson_val *a, yyjson_val *b) {
+static bool equal_objects(yyjson_val *a, yyjson_val *b, bool *out_of_memory) {
     size_t n = yyjson_obj_size(a);
     if (n != yyjson_obj_size(b))
         return false;
     if (n > LOOKUP_MAX)
-        return equal_sorted(a, b, n);
+        return equal_sorted(a, b, n, out_of_memory);
     yyjson_val *key = n ? unsafe_yyjson_get_first(a) : NULL;
     for (size_t i = 0; i < n; i++, key = unsafe_yyjson_get_next(key + 1)) {
         yyjson_val *other = yyjson_obj_getn(b, yyjson_get_str(key), yyjson_get_len(key));
-        if (!other || !pcr_json_equal(key + 1, other))
+        if (!other || !pcr_json_equal(key + 1, other, out_of_memory))
             return false;
     }
     return true;
 }
 
-static bool equal_arrays(yyjson_val *a, yyjson_val *b) {
+static bool equal_arrays(yyjson_val *a, yyjson_val *b, bool *out_of_memory) {
     size_t n = yyjson_arr_size(a);
     if (n != yyjson_arr_size(b))
         return false;
     yyjson_val *x = n ? unsafe_yyjson_get_first(a) : NULL;
     yyjson_val *y = n ? unsafe_yyjson_get_first(b) : NULL;
     for (size_t i = 0; i < n; i++) {
-        if (!pcr_json_equal(x, y))
+        if (!pcr_json_equal(x, y, out_of_memory))
             return false;
         x = unsafe_yyjson_get_next(x);
         y = unsafe_yyjson_get_next(y);
@@ -173,7 +175,7 @@ static bool equal_arrays(yyjson_val *a, yyjson_val *b) {
     return true;
 }
 
-bool pcr_json_equal(yyjson_val *a, yyjson_val *b) {
+bool pcr_json_equal(yyjson_val *a, yyjson_val *b, bool *out_of_memory) {
     if (a == b)
         return true;
     if (yyjson_get_type(a) != yyjson_get_type(b))
@@ -186,9 +188,9 @@ bool pcr_json_equal(yyjson_val *a, yyjson_val *b) {
     case YYJSON_TYPE_STR:
         return equal_text(a, b);
     case YYJSON_TYPE_ARR:
-        return equal_arrays(a, b);
+        return equal_arrays(a, b, out_of_memory);
     case YYJSON_TYPE_OBJ:
-        return equal_objects(a, b);
+        return equal_objects(a, b, out_of_memory);
     default:
         return true;
     }
@@ -261,13 +263,14 @@ uint64_t pcr_json_hash(yyjson_val *value) {
 // --- uniqueness
 // --------------------------------------------------------------------------------------------------
 
-static bool find_twins_pairwise(yyjson_val *array, size_t n, size_t *first, size_t *second) {
+static bool find_twins_pairwise(yyjson_val *array, size_t n, size_t *first, size_t *second,
+                                bool *out_of_memory) {
     yyjson_val *items[PAIRWISE_MAX];
     yyjson_val *item = unsafe_yyjson_get_first(array);
     for (size_t i = 0; i < n; i++, item = unsafe_yyjson_get_next(item)) {
         items[i] = item;
         for (size_t j = 0; j < i; j++) {
-            if (pcr_json_equal(items[j], item)) {
+            if (pcr_json_equal(items[j], item, out_of_memory)) {
                 *first = j;
                 *second = i;
                 return true;
@@ -284,14 +287,14 @@ struct hashed_item {
 };
 
 static bool find_twins_hashed(struct hashed_item *table, size_t cap, yyjson_val *array,
-                              size_t *first, size_t *second) {
+                              size_t *first, size_t *second, bool *out_of_memory) {
     size_t n = yyjson_arr_size(array);
     yyjson_val *item = unsafe_yyjson_get_first(array);
     for (size_t i = 0; i < n; i++, item = unsafe_yyjson_get_next(item)) {
         uint64_t hash = pcr_json_hash(item);
         size_t slot = hash & (cap - 1);
         for (; table[slot].value; slot = (slot + 1) & (cap - 1)) {
-            if (table[slot].hash == hash && pcr_json_equal(table[slot].value, item)) {
+            if (table[slot].hash == hash && pcr_json_equal(table[slot].value, item, out_of_memory)) {
                 *first = table[slot].index;
                 *second = i;
                 return true;
@@ -308,13 +311,13 @@ bool pcr_json_find_twins(yyjson_val *array, size_t *first, size_t *second, bool 
     if (n < 2)
         return false;
     if (n <= PAIRWISE_MAX)
-        return find_twins_pairwise(array, n, first, second);
+        return find_twins_pairwise(array, n, first, second, out_of_memory);
     size_t cap = 32;
     while (cap < 2 * n)
         cap *= 2;
     struct hashed_item *table = calloc(cap, sizeof *table);
     *out_of_memory = !table;
-    bool found = table && find_twins_hashed(table, cap, array, first, second);
+    bool found = table && find_twins_hashed(table, cap, array, first, second, out_of_memory);
     free(table);
     return found;
 }

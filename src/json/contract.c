@@ -87,28 +87,31 @@ static char *retrieval_uri(struct pcr_arena *arena, const char *base_uri, const 
 }
 
 static int parse_from(struct pcr_str text, const char *file,
-                      const struct pacer_contract_options *options, struct pacer_contract **out,
+                      const struct pacer_contract_options *given, struct pacer_contract **out,
                       struct pacer_error *err) {
     static const struct pacer_contract_options defaults = PACER_CONTRACT_OPTIONS_INIT;
     char real[PATH_MAX];
     const char *base;
     *out = NULL;
-    options = options ? options : &defaults;
-    if (options->size < sizeof *options)
+    struct pacer_contract_options options = defaults;
+    if (given && (given->size < sizeof given->size || given->size > sizeof options))
         return pcr_err(err, PACER_EINVAL, PCR_SCHEMA_COMPONENT,
-                       "options.size is %zu, expected %zu; begin with PACER_CONTRACT_OPTIONS_INIT",
-                       options->size, sizeof *options);
-    int rc = find_base(options->base_dir, real, &base, err);
+                       "options.size is %zu, expected at most %zu; begin with "
+                       "PACER_CONTRACT_OPTIONS_INIT (or the caller is of a newer libpacer)",
+                       given->size, sizeof options);
+    if (given) // an older caller's are shorter
+        memcpy(&options, given, given->size);
+    int rc = find_base(options.base_dir, real, &base, err);
     if (rc < 0)
         return rc;
     struct pcr_arena arena;
     pcr_arena_init(&arena, (size_t)1 << 20);
-    const char *uri = retrieval_uri(&arena, options->base_uri, base, file);
+    const char *uri = retrieval_uri(&arena, options.base_uri, base, file);
     const struct pcr_contract_source source = {
         .text = text,
         .uri = uri,
         .base_dir = base,
-        .formats_annotate = options->formats_annotate,
+        .formats_annotate = options.formats_annotate,
     };
     rc = uri ? pcr_contract_build(&source, out, err)
              : pcr_err(err, PACER_ENOMEM, PCR_SCHEMA_COMPONENT, "no memory for a contract");

@@ -154,11 +154,19 @@ static bool check_type(const struct subject *s, const struct pcr_keyword *k) {
                      pcr_json_describe(s->value, out, sizeof out));
 }
 
+static bool could_not_look(const struct subject *s) {
+    return pcr_run_stop(s->run, PACER_ENOMEM, "no memory to check the document");
+}
+
 static bool check_const(const struct subject *s, const struct pcr_keyword *k) {
     char want[80];
     char out[80];
-    return pcr_json_equal(s->value, k->u.value) ||
-           VIOLATION(s, "const", "expected %s, got %s",
+    bool no_memory = false;
+    if (pcr_json_equal(s->value, k->u.value, &no_memory))
+        return true;
+    if (no_memory)
+        return could_not_look(s);
+    return VIOLATION(s, "const", "expected %s, got %s",
                      yyjson_is_ctn(k->u.value) ? "the one value that the schema gives"
                                                : got(k->u.value, want),
                      got(s->value, out));
@@ -180,12 +188,15 @@ static void list_words(yyjson_val **values, size_t n, char *out, size_t out_byte
 
 static bool check_enum(const struct subject *s, const struct pcr_keyword *k) {
     size_t n = k->u.choice.n;
+    bool no_memory = false;
     uint64_t hash = n > 8 ? pcr_json_hash(s->value) : 0;
     for (size_t i = 0; i < n; i++) {
         if ((n <= 8 || k->u.choice.hashes[i] == hash) &&
-            pcr_json_equal(s->value, k->u.choice.values[i]))
+            pcr_json_equal(s->value, k->u.choice.values[i], &no_memory))
             return true;
     }
+    if (no_memory)
+        return could_not_look(s);
     char words[200];
     char out[80];
     list_words(k->u.choice.values, n, words, sizeof words);
@@ -293,7 +304,7 @@ static bool check_unique(const struct subject *s) {
         return VIOLATION(s, "uniqueItems",
                          "expected items that all differ, got items %zu and %zu equal", first,
                          second);
-    return !no_memory || pcr_run_stop(s->run, PACER_ENOMEM, "no memory to check the document");
+    return !no_memory || could_not_look(s);
 }
 
 // Goes on after a fault only where faults are recorded.

@@ -35,7 +35,8 @@ bool pcr_json_is_integer(yyjson_val *value); // 1.0 is one
 // Is `a` a whole multiple of `b`, both taken as the decimals they are written as? `b` is positive.
 bool pcr_json_is_multiple(yyjson_val *a, yyjson_val *b);
 // Equality of JSON Schema: 1 equals 1.0, member order does not matter.
-bool pcr_json_equal(yyjson_val *a, yyjson_val *b);
+// *out_of_memory is set, and "not equal" said, if it could not look; never cleared.
+bool pcr_json_equal(yyjson_val *a, yyjson_val *b, bool *out_of_memory);
 // Equal values have equal hashes.
 uint64_t pcr_json_hash(yyjson_val *value);
 // Finds two equal items; false if there are none. *out_of_memory is set if it could not look.

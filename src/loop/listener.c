@@ -255,15 +255,19 @@ static void on_closed(uv_handle_t *handle) {
     free(listener);
 }
 
-static void let_go(struct pcr_listener *listener) {
-    listener->closing = true;
-    pcr_list_remove(&listener->starved);
-    uv_close((uv_handle_t *)&listener->poll, on_closed);
+static void close_socket(struct pcr_listener *listener) {
     if (listener->address.any.sa_family == AF_UNIX)
         unlink(listener->address.un.sun_path);
     if (listener->shared)
         shared_remove(&listener->address);
     close(listener->fd);
+}
+
+static void let_go(struct pcr_listener *listener) {
+    listener->closing = true;
+    pcr_list_remove(&listener->starved);
+    uv_close((uv_handle_t *)&listener->poll, on_closed);
+    close_socket(listener);
 }
 
 static void abandon(struct pcr_loop_owner *owner, uv_handle_t *handle) {
@@ -319,9 +323,14 @@ int pcr_listener_open(struct pcr_loop *loop, const struct pcr_listener_options *
         return rc;
     }
     listener->retry = pcr_timer_create(loop, on_retry, listener);
-    rc = uv_poll_init(&loop->uv, &listener->poll, listener->fd);
-    PCR_ASSERT(rc == 0 &&
-               listener->retry); // a fresh socket, and memory for a timer, during start-up
+    rc = listener->retry ? uv_poll_init(&loop->uv, &listener->poll, listener->fd) : UV_ENOMEM;
+    if (rc < 0) {
+        pcr_timer_destroy(listener->retry);
+        close_socket(listener);
+        free(listener);
+        return pcr_err(err, rc == UV_ENOMEM ? PACER_ENOMEM : PACER_EIO, "listen",
+                       "cannot listen on %s: %s", options->address, uv_strerror(rc));
+    }
     listener->poll.data = &listener->owner;
     watch(listener);
     *out = listener;
