@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
 
+#include <stdio.h>
+
 static char lower(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
@@ -99,4 +101,21 @@ const char *pcr_str_closest(struct pcr_str word, const char *const *names, size_
         }
     }
     return best;
+}
+
+int pcr_hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+const char *pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes) {
+    size_t len = (size_t)snprintf(out, out_bytes, "[");
+    for (size_t i = 0; i < rank && len + 24 < out_bytes; i++)
+        len += (size_t)snprintf(out + len, out_bytes - len, i ? ",%lld" : "%lld",
+                                (long long)shape[i]);
+    snprintf(out + len, out_bytes - len, "]");
+    return out;
 }

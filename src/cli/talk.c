@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+__attribute__((format(printf, 1, 0))) static void complain(const char *format, va_list args) {
+    fputs(pcr_cli_color(stderr) ? "\033[1mpacer:\033[0m " : "pacer: ", stderr);
+    vfprintf(stderr, format, args);
+}
+
 int pcr_cli_fail(enum pcr_exit code, const char *format, ...) {
     va_list args;
-    bool color = pcr_cli_color(stderr);
-    fputs(color ? "\033[1mpacer:\033[0m " : "pacer: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    complain(format, args);
     va_end(args);
     fputc('\n', stderr);
     return (int)code;
@@ -19,10 +22,8 @@ int pcr_cli_fail(enum pcr_exit code, const char *format, ...) {
 
 int pcr_cli_usage(const struct pcr_cli_command *command, const char *format, ...) {
     va_list args;
-    bool color = pcr_cli_color(stderr);
-    fputs(color ? "\033[1mpacer:\033[0m " : "pacer: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    complain(format, args);
     va_end(args);
     fprintf(stderr, "\nTry 'pacer %s%s--help'.\n", command ? command->name : "",
             command ? " " : "");

@@ -72,7 +72,7 @@ static bool metadata_names(struct compile *c, const char *key, size_t max, const
             break;
         if (yyjson_is_str(item) && yyjson_get_len(item) > 0)
             (*names)[at] = pcr_arena_dup(
-                c->arena, (struct pcr_str){yyjson_get_str(item), yyjson_get_len(item)});
+                c->arena, pcr_json_str(item));
         else if (yyjson_is_int(item))
             (*names)[at] = pcr_arena_printf(c->arena, "%lld", (long long)yyjson_get_sint(item));
         else

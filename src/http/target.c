@@ -1,16 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/http_priv.h"
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 // In place; false for a broken escape or an escaped NUL.
 static bool percent_decode(char *text, size_t *len) {
     char *end = text + *len;
@@ -25,7 +15,7 @@ static bool percent_decode(char *text, size_t *len) {
         }
         if (end - from < 3)
             return false;
-        int high = hex_digit(from[1]), low = hex_digit(from[2]);
+        int high = pcr_hex_digit(from[1]), low = pcr_hex_digit(from[2]);
         if (high < 0 || low < 0 || (high | low) == 0)
             return false;
         *to++ = (char)(high << 4 | low);
@@ -56,7 +46,7 @@ bool pcr_http_authority_valid(struct pcr_str authority) {
         if (!bracket || bracket - at < 3)
             return false;
         for (at++; at < bracket; at++) {
-            if (hex_digit(*at) < 0 && *at != ':' && *at != '.')
+            if (pcr_hex_digit(*at) < 0 && *at != ':' && *at != '.')
                 return false;
         }
         at++;

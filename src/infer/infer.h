@@ -20,16 +20,8 @@ int pcr_session_run(struct pacer_session *session, const struct pacer_run *run,
 // the wording that v2 clients expect. `model` is the name to use in messages.
 int pcr_session_check(const struct pacer_session *session, const char *model,
                       const struct pacer_run *run, struct pacer_error *err);
-// Every metadata_props entry: false at the end.
-bool pcr_session_metadata_at(const struct pacer_session *session, size_t index, const char **key,
-                             const char **value);
-// Bytes of the model file, and whether it is the quantized variant that runs.
-size_t pcr_session_file_bytes(const struct pacer_session *session);
+// Whether it is the quantized variant that runs.
 bool pcr_session_is_quantized(const struct pacer_session *session);
-// Inputs that need not be given because the model has a default for them; all are listed in *n.
-// Borrowed.
-const struct pacer_tensor_info *pcr_session_optional_inputs(const struct pacer_session *session,
-                                                            size_t *n);
 // The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known,
 // because the warm-up was skipped or made-up inputs do not suit the model.
 uint64_t pcr_session_run_ns(const struct pacer_session *session);
@@ -74,8 +66,7 @@ struct pcr_model {
 void pcr_model_ref(struct pcr_model *model);
 void pcr_model_unref(struct pcr_model *model); // NULL is fine
 void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out);
-// Adds to the statistics: the engine counts runs and queueing, the server what it costs to read and
-// write requests. `last_inference_ms` replaces, 0 leaves it. Any thread.
+// Adds to the statistics. `last_inference_ms` replaces, 0 leaves it. Any thread.
 void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
 // pcr_session_check with the model's name, and its batch size where that was set.
 int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,

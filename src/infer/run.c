@@ -19,13 +19,6 @@
 
 // --- checks
 // ----------------------------------------------------------------------------------------------------
-void pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes) {
-    size_t n = (size_t)snprintf(out, out_bytes, "[");
-    for (size_t i = 0; i < rank && n + 24 < out_bytes; i++)
-        n += (size_t)snprintf(out + n, out_bytes - n, i ? ",%lld" : "%lld", (long long)shape[i]);
-    snprintf(out + n, out_bytes - n, "]");
-}
-
 static bool shape_fits(const struct pacer_tensor_info *info, const struct pacer_tensor *tensor) {
     if (info->rank == 0 && !info->shape)
         return true; // undeclared: any

@@ -353,7 +353,6 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
     if (!s->name)
         return out_of_memory(err);
     memcpy(s->version, file->version, sizeof s->version);
-    s->file_bytes = file->size;
     int code = create(s, file, path, options, err);
     if (code == 0)
         code = keep_externals(s, file, err);
@@ -411,25 +410,10 @@ const struct pacer_tensor_info *pacer_session_inputs(const struct pacer_session 
     return session->inputs;
 }
 
-const struct pacer_tensor_info *pcr_session_optional_inputs(const struct pacer_session *session,
-                                                            size_t *n) {
-    *n = session->n_inputs - session->n_required;
-    return session->inputs + session->n_required;
-}
-
 const struct pacer_tensor_info *pacer_session_outputs(const struct pacer_session *session,
                                                       size_t *n) {
     *n = session->n_outputs;
     return session->outputs;
-}
-
-bool pcr_session_metadata_at(const struct pacer_session *session, size_t index, const char **key,
-                             const char **value) {
-    if (index >= session->n_metadata)
-        return false;
-    *key = session->metadata[2 * index];
-    *value = session->metadata[2 * index + 1];
-    return true;
 }
 
 const char *pacer_session_metadata(const struct pacer_session *session, const char *key) {
@@ -441,10 +425,6 @@ const char *pacer_session_metadata(const struct pacer_session *session, const ch
 
 const char *pacer_session_version(const struct pacer_session *session) {
     return session->version;
-}
-
-size_t pcr_session_file_bytes(const struct pacer_session *session) {
-    return session->file_bytes;
 }
 
 bool pcr_session_is_quantized(const struct pacer_session *session) {

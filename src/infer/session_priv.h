@@ -69,11 +69,9 @@ struct pacer_session {
     const char **metadata; // key, value, key, value …
     size_t n_metadata;     // pairs
     char version[17];
-    size_t file_bytes;
     bool is_quantized;
     uint64_t run_ns;          // cost of one row; UINT64_MAX: not known
     size_t warm_up_elements;  // elements of all inputs in the warm-up
-    const char *warm_up_note; // why it did not run, or NULL
     _Atomic unsigned strikes; // the engine's: how often a run was dearer than its size told
     struct pcr_external_file *externals;
     struct pcr_session_entry *entry; // the registry's
@@ -96,7 +94,6 @@ struct pcr_session_job {
 int pcr_session_run_checked(struct pcr_session_job *job, struct pacer_error *err);
 // The error code of a run that ONNX Runtime refused.
 int pcr_session_run_code(OrtErrorCode code);
-void pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes);
 // Runs the model on made-up inputs and measures it; see warmup.c.
 int pcr_session_warm_up(struct pacer_session *session, struct pacer_error *err);
 

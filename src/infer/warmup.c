@@ -136,7 +136,5 @@ int pcr_session_warm_up(struct pacer_session *s, struct pacer_error *err) {
         return 0;
     if (code == PACER_EUNSUPPORTED)
         return pcr_err(err, PACER_EMODEL, "session", "the warm-up run failed: %s", fault.message);
-    s->warm_up_note = code == 1 ? "its inputs are too large to be made up"
-                                : pcr_arena_dup(&s->arena, pcr_str(fault.message));
     return 0;
 }

@@ -106,17 +106,13 @@ bool pcr_json_is_multiple(yyjson_val *a, yyjson_val *b) {
 // --- equality
 // ----------------------------------------------------------------------------------------------------
 
-static struct pcr_str text_of(yyjson_val *value) {
-    return (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)};
-}
-
 static bool equal_text(yyjson_val *a, yyjson_val *b) {
-    return pcr_str_eq(text_of(a), text_of(b));
+    return pcr_str_eq(pcr_json_str(a), pcr_json_str(b));
 }
 
 static int by_name(const void *left, const void *right) {
-    struct pcr_str a = text_of(*(yyjson_val *const *)left);
-    struct pcr_str b = text_of(*(yyjson_val *const *)right);
+    struct pcr_str a = pcr_json_str(*(yyjson_val *const *)left);
+    struct pcr_str b = pcr_json_str(*(yyjson_val *const *)right);
     if (a.len != b.len)
         return a.len < b.len ? -1 : 1;
     return memcmp(a.ptr, b.ptr, a.len);
@@ -220,7 +216,7 @@ static uint64_t hash_number(yyjson_val *value) {
 }
 
 static uint64_t hash_text(yyjson_val *value, uint64_t seed) {
-    return pcr_str_hash(text_of(value), seed);
+    return pcr_str_hash(pcr_json_str(value), seed);
 }
 
 static uint64_t hash_members(yyjson_val *object, uint64_t seed) {

@@ -28,8 +28,10 @@ const char *pcr_json_describe(yyjson_val *value, char *out, size_t out_bytes);
 // Appends "/name" to a JSON pointer, with ~ and / escaped (RFC 6901).
 bool pcr_json_pointer_push(struct pcr_buf *pointer, struct pcr_str name);
 bool pcr_json_pointer_push_index(struct pcr_buf *pointer, size_t index);
-// Follows a dotted path of member names, "context.disposable_income"; NULL if a step is missing.
-yyjson_val *pcr_json_dotted(yyjson_val *root, const char *path);
+// The text of a string, borrowed.
+static inline struct pcr_str pcr_json_str(yyjson_val *string) {
+    return (struct pcr_str){yyjson_get_str(string), yyjson_get_len(string)};
+}
 
 // --- writing
 // ---------------------------------------------------------------------------------------------------

@@ -270,7 +270,7 @@ static yyjson_val *duplicate_hashed(struct name_table *table, yyjson_val *object
     yyjson_val *key = unsafe_yyjson_get_first(object);
     for (size_t i = 0; i < n; i++, key = next_key(key)) {
         size_t slot =
-            pcr_str_hash((struct pcr_str){yyjson_get_str(key), yyjson_get_len(key)}, seed);
+            pcr_str_hash(pcr_json_str(key), seed);
         for (slot &= table->cap - 1; table->slots[slot]; slot = (slot + 1) & (table->cap - 1)) {
             if (same_name(table->slots[slot], key))
                 return key;

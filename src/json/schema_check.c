@@ -92,10 +92,6 @@ static size_t length_of(yyjson_val *string) {
     return characters;
 }
 
-static struct pcr_str text_of(yyjson_val *value) {
-    return (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)};
-}
-
 // --- any value
 // ---------------------------------------------------------------------------------------------------
 
@@ -267,7 +263,7 @@ static int matches(struct pcr_run *run, const struct pcr_regex *regex, struct pc
 }
 
 static bool check_pattern(const struct subject *s, const struct pcr_keyword *k) {
-    int found = matches(s->run, k->u.pattern.regex, text_of(s->value));
+    int found = matches(s->run, k->u.pattern.regex, pcr_json_str(s->value));
     if (found != 0)
         return found > 0;
     char out[80];
@@ -279,7 +275,7 @@ static bool check_pattern(const struct subject *s, const struct pcr_keyword *k) 
 static bool check_format(const struct subject *s, const struct pcr_keyword *k) {
     char out[80];
     s->run->steps += yyjson_get_len(s->value) / 64;
-    return k->u.format->check(text_of(s->value)) ||
+    return k->u.format->check(pcr_json_str(s->value)) ||
            VIOLATION(s, "format", "expected %s, got %s", k->u.format->expected, got(s->value, out));
 }
 
@@ -386,7 +382,7 @@ static bool check_member(const struct subject *s, const struct pcr_members *m,
     if (spoken_of)
         ok = apply(s->run, name->node, member, here, NULL);
     for (size_t p = 0; p < m->patterns_n && go_on(s->run, ok); p++) {
-        int found = matches(s->run, m->patterns[p].regex, text_of(here->key));
+        int found = matches(s->run, m->patterns[p].regex, pcr_json_str(here->key));
         if (found < 0)
             return false;
         if (found == 0)
@@ -457,7 +453,7 @@ static bool check_members(const struct subject *s, const struct pcr_keyword *k) 
     bool ok = true;
     for (size_t i = 0; i < n && go_on(s->run, ok); i++, key = unsafe_yyjson_get_next(key + 1)) {
         size_t index = 0;
-        const struct pcr_name *name = find_name(m, text_of(key), &index);
+        const struct pcr_name *name = find_name(m, pcr_json_str(key), &index);
         if (name)
             seen_add(&present, index);
         const struct pcr_at here = {s->at, key, i};

@@ -21,10 +21,6 @@ struct compiler {
     struct pcr_node *node;
 };
 
-static struct pcr_str text_of(yyjson_val *value) {
-    return (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)};
-}
-
 static bool bad(struct compiler *c, const char *keyword, const char *expected, yyjson_val *value) {
     char got[80];
     return pcr_schema_fail(c->loader, PACER_EINVAL, "schema, at \"%s/%s\": expected %s, got %s",
@@ -166,15 +162,15 @@ static struct pcr_regex *read_regex(struct compiler *c, const char *keyword, str
 static bool read_pattern(struct compiler *c, yyjson_val *value, struct pcr_keyword *keyword) {
     if (!yyjson_is_str(value))
         return bad(c, keyword->name, "a string", value);
-    keyword->u.pattern.text = text_of(value);
-    keyword->u.pattern.regex = read_regex(c, keyword->name, text_of(value));
+    keyword->u.pattern.text = pcr_json_str(value);
+    keyword->u.pattern.regex = read_regex(c, keyword->name, pcr_json_str(value));
     return keyword->u.pattern.regex != NULL;
 }
 
 static bool read_format(struct compiler *c, yyjson_val *value, struct pcr_keyword *keyword) {
     if (!yyjson_is_str(value))
         return bad(c, keyword->name, "a string", value);
-    keyword->u.format = c->loader->formats_annotate ? NULL : pcr_format_find(text_of(value));
+    keyword->u.format = c->loader->formats_annotate ? NULL : pcr_format_find(pcr_json_str(value));
     return true;
 }
 
@@ -197,7 +193,7 @@ static bool read_ref(struct compiler *c, yyjson_val *value, struct pcr_keyword *
     if (!yyjson_is_str(value))
         return bad(c, keyword->name, "a URI reference", value);
     keyword->u.ref.target =
-        pcr_schema_resolve(c->loader, c->node, keyword->name, text_of(value), &anchor);
+        pcr_schema_resolve(c->loader, c->node, keyword->name, pcr_json_str(value), &anchor);
     if (keyword->kind == PCR_KEYWORD_DYNAMIC_REF && anchor && anchor->dynamic) {
         keyword->u.ref.dynamic = anchor->name;
         c->loader->dynamic_refs = true;
@@ -297,7 +293,7 @@ static bool read_required(struct compiler *c, struct pcr_members *members, yyjso
     yyjson_arr_foreach(required, i, n, item) {
         if (!yyjson_is_str(item))
             return bad(c, "required", "an array of names", item);
-        struct pcr_name *name = &members->names[intern(members, text_of(item))];
+        struct pcr_name *name = &members->names[intern(members, pcr_json_str(item))];
         if (name->required)
             return bad(c, "required", "each name only once", item);
         name->required = true;
@@ -310,7 +306,7 @@ static bool read_needs(struct compiler *c, struct pcr_members *members, yyjson_v
                        yyjson_val *list) {
     if (!yyjson_is_arr(list))
         return bad(c, "dependentRequired", "arrays of names", list);
-    uint32_t trigger = intern(members, text_of(key));
+    uint32_t trigger = intern(members, pcr_json_str(key));
     uint32_t *needs = pcr_arena_array(c->loader->arena, yyjson_arr_size(list), sizeof *needs);
     if (!needs)
         return pcr_schema_no_memory(c->loader);
@@ -320,7 +316,7 @@ static bool read_needs(struct compiler *c, struct pcr_members *members, yyjson_v
     yyjson_arr_foreach(list, i, n, item) {
         if (!yyjson_is_str(item))
             return bad(c, "dependentRequired", "arrays of names", item);
-        needs[i] = intern(members, text_of(item));
+        needs[i] = intern(members, pcr_json_str(item));
     }
     members->names[trigger].needs = needs;
     members->names[trigger].needs_n = yyjson_arr_size(list);
@@ -344,8 +340,8 @@ static bool read_patterns(struct compiler *c, struct pcr_members *members, yyjso
     yyjson_val *value;
     yyjson_obj_foreach(patterns, i, n, key, value) {
         struct pcr_name_pattern *pattern = &members->patterns[i];
-        pattern->text = text_of(key);
-        pattern->regex = read_regex(c, "patternProperties", text_of(key));
+        pattern->text = pcr_json_str(key);
+        pattern->regex = read_regex(c, "patternProperties", pcr_json_str(key));
         pattern->node = pattern->regex ? child(c, value) : NULL;
         if (!pattern->node)
             return false;
@@ -385,12 +381,12 @@ static bool read_schemas_of_names(struct compiler *c, struct pcr_members *member
     yyjson_val *key;
     yyjson_val *value;
     yyjson_obj_foreach(k->properties, i, n, key, value) {
-        struct pcr_name *name = &members->names[intern(members, text_of(key))];
+        struct pcr_name *name = &members->names[intern(members, pcr_json_str(key))];
         if (!(name->node = child(c, value)))
             return false;
     }
     yyjson_obj_foreach(k->schemas, i, n, key, value) {
-        struct pcr_name *name = &members->names[intern(members, text_of(key))];
+        struct pcr_name *name = &members->names[intern(members, pcr_json_str(key))];
         members->has_dependents = true;
         if (!(name->dependent = child(c, value)))
             return false;

@@ -84,10 +84,6 @@ bool pcr_schema_no_memory(struct pcr_schema_loader *loader) {
     return pcr_schema_fail(loader, PACER_ENOMEM, "no memory to compile the schema");
 }
 
-static struct pcr_str text_of(yyjson_val *value) {
-    return (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)};
-}
-
 static size_t index_of(const struct pcr_document *document, const yyjson_val *value) {
     size_t index = (size_t)(value - document->root);
     PCR_ASSERT(index < document->count);
@@ -130,7 +126,7 @@ static bool walk_children(struct pcr_schema_loader *loader, struct pcr_document 
     for (size_t i = 0; i < n; i++) {
         char number[24];
         snprintf(number, sizeof number, "%zu", i);
-        const char *child = join(loader, pointer, object ? text_of(at) : pcr_str(number));
+        const char *child = join(loader, pointer, object ? pcr_json_str(at) : pcr_str(number));
         at += object;
         if (!child || !walk(loader, document, at, resource, child))
             return false;
@@ -192,7 +188,7 @@ static bool add_anchor(struct pcr_schema_loader *loader, struct pcr_resource *re
     yyjson_val *value = yyjson_obj_get(schema, keyword);
     if (!value)
         return true;
-    struct pcr_str name = text_of(value);
+    struct pcr_str name = pcr_json_str(value);
     if (!yyjson_is_str(value) || !is_anchor_name(name)) {
         const char *at = join(loader, pointer, pcr_str(keyword));
         return at && expected(loader, at, "a name of letters, digits, '-', '_' and '.'", value);
@@ -251,7 +247,7 @@ static bool read_dialect(struct pcr_schema_loader *loader, struct pcr_resource *
     yyjson_val *value = yyjson_obj_get(resource->root, "$schema");
     if (!value || yyjson_equals_str(value, standard))
         return true;
-    struct pcr_str uri = text_of(value);
+    struct pcr_str uri = pcr_json_str(value);
     if (!yyjson_is_str(value) || !pcr_uri_has_scheme(uri)) {
         const char *at = join(loader, pointer, PCR_STR("$schema"));
         return at && expected(loader, at, "an absolute URI", value);
@@ -284,7 +280,7 @@ static bool read_dialect(struct pcr_schema_loader *loader, struct pcr_resource *
     yyjson_val *key;
     yyjson_val *required;
     yyjson_obj_foreach(declared, i, n, key, required) {
-        if (!read_vocabulary(loader, resource, text_of(key), yyjson_is_true(required)))
+        if (!read_vocabulary(loader, resource, pcr_json_str(key), yyjson_is_true(required)))
             return false;
     }
     return true;
@@ -305,7 +301,7 @@ static struct pcr_resource *enter_resource(struct pcr_schema_loader *loader,
         return NULL;
     }
     struct pcr_str fragment;
-    const char *uri = pcr_uri_resolve(loader->arena, pcr_str(outer->uri), text_of(id), &fragment);
+    const char *uri = pcr_uri_resolve(loader->arena, pcr_str(outer->uri), pcr_json_str(id), &fragment);
     if (!uri) {
         pcr_schema_no_memory(loader);
         return NULL;

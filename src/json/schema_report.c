@@ -38,7 +38,7 @@ static void put_way(struct pcr_buf *buf, const struct pcr_at *at) {
     put_way(buf, at->up);
     if (at->key)
         pcr_json_pointer_push(buf,
-                              (struct pcr_str){yyjson_get_str(at->key), yyjson_get_len(at->key)});
+                              pcr_json_str(at->key));
     else
         pcr_json_pointer_push_index(buf, at->index);
 }

@@ -95,11 +95,3 @@ bool pcr_json_pointer_push_index(struct pcr_buf *pointer, size_t index) {
     pcr_buf_u64(pointer, index);
     return !pointer->failed;
 }
-
-yyjson_val *pcr_json_dotted(yyjson_val *root, const char *path) {
-    struct pcr_str rest = pcr_str(path);
-    struct pcr_str step;
-    while (root && pcr_str_split(&rest, '.', &step))
-        root = yyjson_obj_getn(root, step.ptr, step.len);
-    return root;
-}

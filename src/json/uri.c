@@ -146,14 +146,6 @@ char *pcr_uri_resolve(struct pcr_arena *arena, struct pcr_str base_uri, struct p
     return uri;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 char *pcr_uri_decode(struct pcr_arena *arena, struct pcr_str text, size_t *len) {
     char *out = pcr_arena_alloc(arena, text.len + 1);
     size_t n = 0;
@@ -162,8 +154,8 @@ char *pcr_uri_decode(struct pcr_arena *arena, struct pcr_str text, size_t *len) 
             out[n++] = text.ptr[i];
             continue;
         }
-        int high = text.len - i > 2 ? hex_digit(text.ptr[i + 1]) : -1;
-        int low = high >= 0 ? hex_digit(text.ptr[i + 2]) : -1;
+        int high = text.len - i > 2 ? pcr_hex_digit(text.ptr[i + 1]) : -1;
+        int low = high >= 0 ? pcr_hex_digit(text.ptr[i + 2]) : -1;
         if (low < 0)
             return NULL;
         out[n++] = (char)(high << 4 | low);

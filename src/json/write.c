@@ -146,7 +146,7 @@ static void dump_scalar(struct pcr_buf *buf, yyjson_val *value) {
         put_number(buf, value);
         break;
     case YYJSON_TYPE_STR:
-        pcr_json_quote(buf, (struct pcr_str){yyjson_get_str(value), yyjson_get_len(value)});
+        pcr_json_quote(buf, pcr_json_str(value));
         break;
     case YYJSON_TYPE_RAW:
         pcr_buf_append(buf, yyjson_get_raw(value), yyjson_get_len(value));

@@ -248,15 +248,14 @@ static void write_contract(struct pcr_json_writer *writer, const struct pcr_deci
     yyjson_val *key;
     yyjson_obj_iter_init(schema, &iter);
     while ((key = yyjson_obj_iter_next(&iter))) {
-        pcr_json_key_str(writer, (struct pcr_str){yyjson_get_str(key), yyjson_get_len(key)});
+        pcr_json_key_str(writer, pcr_json_str(key));
         pcr_json_value(writer, yyjson_obj_iter_get_val(key));
     }
     pcr_json_object_end(writer);
 }
 
 static const char *contract_name(const struct pcr_decision *decision) {
-    yyjson_val *schema = pcr_contract_schema(pcr_decision_contract(decision));
-    const char *title = yyjson_get_str(yyjson_obj_get(schema, "title"));
+    const char *title = pcr_contract_title(pcr_decision_contract(decision));
     if (title)
         return title;
     const char *file = pcr_decision_contract_file(decision);

@@ -70,7 +70,4 @@ int pcr_v2_write(struct pcr_arena *arena, const struct pcr_v2_request *request,
                  const struct pcr_v2_answer *answer, struct pcr_v2_body *out,
                  struct pacer_error *err);
 
-// "[2,-1,3]", cut with "…" when it does not fit; returns `out`.
-const char *pcr_v2_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes);
-
 #endif

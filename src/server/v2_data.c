@@ -19,15 +19,6 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "binary tensors are little-endian");
 
-const char *pcr_v2_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes) {
-    size_t len = (size_t)snprintf(out, out_bytes, "[");
-    for (size_t i = 0; i < rank && len + 32 < out_bytes; i++)
-        len += (size_t)snprintf(out + len, out_bytes - len, "%s%lld", i ? "," : "",
-                                (long long)shape[i]);
-    snprintf(out + len, out_bytes - len, "]");
-    return out;
-}
-
 // --- reading JSON
 // ------------------------------------------------------------------------------------------- Each
 // reads up to n scalars and returns how many fitted the type. yyjson keeps only negative integers
@@ -160,7 +151,7 @@ static int wrong_count(const struct pcr_v2_slot *slot, const char *holds, struct
     return pcr_err(err, PACER_EINVAL, "v2",
                    "shape does not match true shape of 'data' field: " WHERE
                    " has shape %s, that is %zu elements, but its data holds %s",
-                   SLOT_ARGS(slot), pcr_v2_shape_text(slot->shape, slot->rank, shape, sizeof shape),
+                   SLOT_ARGS(slot), pcr_shape_text(slot->shape, slot->rank, shape, sizeof shape),
                    slot->count, holds);
 }
 
@@ -257,7 +248,7 @@ static int wrong_size(const struct pcr_v2_slot *slot, size_t bytes, size_t expec
     return pcr_err(err, PACER_EINVAL, "v2",
                    WHERE ": got %zu bytes of binary data, but shape %s of %s takes %zu",
                    SLOT_ARGS(slot), bytes,
-                   pcr_v2_shape_text(slot->shape, slot->rank, shape, sizeof shape),
+                   pcr_shape_text(slot->shape, slot->rank, shape, sizeof shape),
                    pacer_dtype_name(slot->dtype), expected);
 }
 

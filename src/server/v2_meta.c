@@ -217,6 +217,15 @@ static void write_tensor_config(struct pcr_json_writer *writer, const char *key,
     pcr_json_array_end(writer);
 }
 
+// A config.pbtxt knows no other parameters than texts.
+static void write_parameter(struct pcr_json_writer *writer, const char *key, const char *value) {
+    pcr_json_key(writer, key);
+    pcr_json_object_begin(writer);
+    pcr_json_key(writer, "string_value");
+    pcr_json_text(writer, value);
+    pcr_json_object_end(writer);
+}
+
 static void write_config(struct pcr_json_writer *writer, const struct pcr_model *model) {
     bool batches = model->max_batch_size > 0;
     size_t n;
@@ -241,11 +250,9 @@ static void write_config(struct pcr_json_writer *writer, const struct pcr_model 
     pcr_json_raw(writer, PCR_STR("{\"decoupled\":false}"));
     pcr_json_key(writer, "parameters");
     pcr_json_object_begin(writer);
-    pcr_json_key(writer, "content_hash");
-    pcr_json_object_begin(writer);
-    pcr_json_key(writer, "string_value");
-    pcr_json_text(writer, model->content_hash);
-    pcr_json_object_end(writer);
+    write_parameter(writer, "content_hash", model->content_hash);
+    write_parameter(writer, "quantized",
+                    pcr_session_is_quantized(model->session) ? "true" : "false");
     pcr_json_object_end(writer);
     pcr_json_object_end(writer);
 }

@@ -65,6 +65,16 @@ def test_model_config_has_what_perf_analyzer_reads(one):
     assert text["input"][0]["data_type"] == "TYPE_STRING"
 
 
+def test_the_config_says_which_variant_runs(server, models):
+    directory = models("plus1", "plus2")
+    shutil.copy(MODELS / "plus2.onnx", directory / "plus1.int8.onnx")
+    one = server(config="models: {plus1: {use_quantized: true}}\n", models=directory)
+    for name, quantized in (("plus1", "true"), ("plus2", "false")):
+        parameters = one.request("GET", f"/v2/models/{name}/config").json["parameters"]
+        assert parameters["quantized"] == {"string_value": quantized}
+        assert len(parameters["content_hash"]["string_value"]) == 16
+
+
 def test_statistics_count_and_add_up(one):
     def stats(path):
         return one.request("GET", path).json["model_stats"]

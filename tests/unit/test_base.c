@@ -68,6 +68,20 @@ static void buf_grows_and_stops_at_its_maximum(void **state) {
     pcr_buf_fini(&buf);
 }
 
+static void digits_and_shapes(void **state) {
+    (void)state;
+    const char *digits = "0123456789abcdef";
+    for (int c = -128; c < 128; c++) {
+        const char *at = c > 0 ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
+        assert_int_equal(pcr_hex_digit((char)c), at ? at - digits : -1);
+    }
+    const int64_t shape[] = {2, -1, INT64_MIN};
+    char out[64];
+    assert_string_equal(pcr_shape_text(shape, 3, out, sizeof out), "[2,-1,-9223372036854775808]");
+    assert_string_equal(pcr_shape_text(shape, 0, out, sizeof out), "[]");
+    assert_string_equal(pcr_shape_text(shape, 3, out, 27), "[2,-1]"); // what is sure to fit
+}
+
 static void str_helpers(void **state) {
     (void)state;
     uint64_t n;
@@ -191,6 +205,7 @@ int main(void) {
         cmocka_unit_test(arena_gives_aligned_memory_and_keeps_its_limit),
         cmocka_unit_test(arena_runs_cleanups_newest_first_and_once),
         cmocka_unit_test(arena_text),
+        cmocka_unit_test(digits_and_shapes),
         cmocka_unit_test(buf_grows_and_stops_at_its_maximum),
         cmocka_unit_test(str_helpers),
         cmocka_unit_test(map_agrees_with_a_plain_array_under_random_use),

@@ -258,17 +258,6 @@ static void test_pointer(void **state) {
     pcr_buf_fini(&buf);
 }
 
-static void test_dotted(void **state) {
-    (void)state;
-    struct parsed p = parse("{\"a\":{\"b\":7},\"c\":1}");
-    assert_int_equal(yyjson_get_int(pcr_json_dotted(p.root, "a.b")), 7);
-    assert_int_equal(yyjson_get_int(pcr_json_dotted(p.root, "c")), 1);
-    assert_null(pcr_json_dotted(p.root, "a.x"));
-    assert_null(pcr_json_dotted(p.root, "c.b"));
-    assert_null(pcr_json_dotted(p.root, ""));
-    pcr_arena_fini(&p.arena);
-}
-
 // --- writing
 // -----------------------------------------------------------------------------------------------------
 
@@ -530,7 +519,6 @@ int main(void) {
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_describe),
         cmocka_unit_test(test_pointer),
-        cmocka_unit_test(test_dotted),
         cmocka_unit_test(test_writer),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_strings_come_back),
