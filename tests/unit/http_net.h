@@ -6,6 +6,8 @@
 #include "http/http_priv.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -84,6 +86,32 @@ static inline void http_net_stop(struct http_net *net) {
     pcr_loop_destroy(net->loop);
 }
 
+// The calls below try again after EINTR, which comes without any signal: when a loop with an
+// io_uring is destroyed (libuv from 1.45 on), the kernel interrupts the thread that created it,
+// some time later, and a recv() with SO_RCVTIMEO is not resumed then.
+static inline ssize_t http_net_recv(int fd, void *into, size_t bytes) {
+    ssize_t n;
+    do
+        n = recv(fd, into, bytes, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+static inline int http_net_connect_to(int fd, const struct sockaddr_in *in) {
+    if (connect(fd, (const struct sockaddr *)in, sizeof *in) == 0)
+        return 0;
+    if (errno != EINTR)
+        return -1;
+    struct pollfd poll_fd = {.fd = fd, .events = POLLOUT}; // it goes on by itself
+    while (poll(&poll_fd, 1, 20000) < 0 && errno == EINTR)
+        ;
+    int cause = ETIMEDOUT;
+    socklen_t len = sizeof cause;
+    if (poll_fd.revents == 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &cause, &len) < 0)
+        return -1;
+    return cause == 0 ? 0 : -1;
+}
+
 static inline int http_net_connect(const struct http_net *net) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct timeval patience = {.tv_sec = 20};
@@ -91,13 +119,15 @@ static inline int http_net_connect(const struct http_net *net) {
                              .sin_port = htons((uint16_t)net->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(http_net_connect_to(fd, &in), 0);
     return fd;
 }
 
 static inline void http_net_send(int fd, const char *text, size_t bytes) {
     while (bytes > 0) {
         ssize_t n = send(fd, text, bytes, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return; // refused half-way: the answer says why
         text += n;
@@ -113,7 +143,7 @@ static inline void http_net_say(int fd, const char *text) {
 static inline bool http_net_read_all(int fd, struct pcr_buf *out) {
     char piece[16384];
     ssize_t n;
-    while ((n = recv(fd, piece, sizeof piece, 0)) > 0)
+    while ((n = http_net_recv(fd, piece, sizeof piece)) > 0)
         pcr_buf_append(out, piece, (size_t)n);
     return n == 0;
 }
@@ -125,7 +155,7 @@ static inline int http_net_read_answer(int fd, struct pcr_buf *out, bool head_on
     while (out->len < need) {
         size_t want = need == SIZE_MAX ? 1 : need - out->len;
         char piece[16384];
-        ssize_t n = recv(fd, piece, want < sizeof piece ? want : sizeof piece, 0);
+        ssize_t n = http_net_recv(fd, piece, want < sizeof piece ? want : sizeof piece);
         if (n <= 0)
             return -1;
         pcr_buf_append(out, piece, (size_t)n);
