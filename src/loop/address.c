@@ -2,8 +2,11 @@
 #include "loop/loop_priv.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define FORMS "expected HOST:PORT, [IPV6]:PORT, :PORT or unix:/PATH"
 
@@ -21,6 +24,36 @@ static int parse_unix(const char *path, struct pcr_sockaddr *out, struct pacer_e
     return 0;
 }
 
+// "localhost", and every name below it (RFC 6761, section 6.3).
+static bool is_localhost(struct pcr_str host) {
+    const struct pcr_str name = PCR_STR("localhost");
+    if (host.len > 0 && host.ptr[host.len - 1] == '.')
+        host.len--;
+    if (host.len < name.len)
+        return false;
+    size_t below = host.len - name.len;
+    struct pcr_str last = {host.ptr + below, name.len};
+    return pcr_str_eq_nocase(last, name) && (below == 0 || host.ptr[below - 1] == '.');
+}
+
+// Not asked of the system: a bare one has no /etc/hosts, and a name server could say anything.
+static void loopback(uint64_t port, struct pcr_sockaddr *out) {
+    int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0 && errno == EAFNOSUPPORT) {
+        out->in6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+                                         .sin6_port = htons((uint16_t)port),
+                                         .sin6_addr = in6addr_loopback};
+        out->len = sizeof out->in6;
+        return;
+    }
+    if (probe >= 0)
+        close(probe);
+    out->in = (struct sockaddr_in){.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    out->len = sizeof out->in;
+}
+
 static int resolve(const char *text, const char *host, const char *port, struct pcr_sockaddr *out,
                    struct pacer_error *err) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -30,8 +63,7 @@ static int resolve(const char *text, const char *host, const char *port, struct 
     if (rc != 0 || !found)
         return pcr_err(err, PACER_EINVAL, "listen", "cannot find the host '%s' of address '%s': %s",
                        host, text, gai_strerror(rc));
-    const struct addrinfo *chosen =
-        found; // IPv4 first: "localhost" means 127.0.0.1 to most clients
+    const struct addrinfo *chosen = found; // IPv4 first, as most clients do
     for (const struct addrinfo *at = found; at; at = at->ai_next) {
         if (at->ai_family == AF_INET) {
             chosen = at;
@@ -87,6 +119,10 @@ int pcr_address_parse(const char *text, struct pcr_sockaddr *out, struct pacer_e
         return pcr_err(err, PACER_EINVAL, "listen",
                        "'%s' is not an address: write an IPv6 address in brackets, [%s]:%s", text,
                        host, colon + 1);
+    if (!bracketed && is_localhost(pcr_str(host))) {
+        loopback(port, out);
+        return 0;
+    }
     return resolve(text, host, colon + 1, out, err);
 }
 

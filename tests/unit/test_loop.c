@@ -214,7 +214,9 @@ static void addresses_are_read_and_written(void **state) {
         const char *text, *shown;
     } good[] = {{"127.0.0.1:8080", "127.0.0.1:8080"},
                 {"[::1]:80", "[::1]:80"},
-                {"localhost:1", "127.0.0.1:1"},
+                {"localhost:1", "127.0.0.1:1"}, // also where /etc/hosts is empty
+                {"LocalHost.:2", "127.0.0.1:2"},
+                {"any.localhost:3", "127.0.0.1:3"},
                 {":65535", "[::]:65535"},
                 {"unix:/tmp/x", "unix"},
                 {"[::ffff:1.2.3.4]:5", "1.2.3.4:5"}};
