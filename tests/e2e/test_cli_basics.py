@@ -99,7 +99,10 @@ def test_closed_output(pacer):
 
 
 def on_terminal(pacer, args, env):
-    master, slave = pty.openpty()
+    try:
+        master, slave = pty.openpty()
+    except OSError as error:  # a bare root without /dev/pts
+        pytest.skip(f"no terminal can be made here: {error}")
     try:
         done = subprocess.Popen([pacer, *args], stdout=slave, stderr=slave, stdin=subprocess.DEVNULL,
                                 env={**os.environ, "TERM": "xterm", **env})
