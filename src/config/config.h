@@ -65,7 +65,7 @@ struct pcr_config {
     uint64_t drain_ms;
     // http: {…}
     size_t http_header_bytes_max, http_headers_max, http_target_bytes_max, http_body_bytes_max,
-        http_connections_max, http_connections_per_peer_max, http_requests_per_connection_max,
+        http_body_memory_max, http_connections_max, http_connections_per_peer_max, http_requests_per_connection_max,
         http_pipelined_max, http_gzip_bytes_min, http_body_rate_min;
     uint64_t http_header_timeout_ms, http_idle_timeout_ms, http_write_timeout_ms;
     int http_gzip_level;
@@ -83,6 +83,11 @@ struct pcr_config {
 };
 
 #define PCR_CONFIG_FAULTS_MAX 100
+// What `check` refuses is what `serve` and the rooms that use a setting refuse: they take these, too.
+#define PCR_CONFIG_THREADS_MAX 256
+#define PCR_CONFIG_FEATURES_MAX 256
+#define PCR_CONFIG_ACTIONS_MAX 256
+#define PCR_CONFIG_LIMITS_MAX 64
 
 // One thing wrong with a configuration.
 struct pcr_config_fault {

@@ -15,9 +15,6 @@
 
 #define DECISIONS_MAX 256
 #define MODELS_MAX 1000
-#define FEATURES_MAX 4096
-#define ACTIONS_MAX 1000
-#define LIMITS_MAX 64
 #define WHERE_BYTES 128
 
 static const struct pcr_yaml_node *member_of(const struct pcr_yaml_node *mapping, const char *key) {
@@ -83,7 +80,7 @@ static void check_feature_name(struct pcr_config_ctx *ctx, struct pcr_map *seen,
 
 void pcr_config_load_features(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
                               const char *where, const struct pcr_yaml_node *node) {
-    if (!pcr_config_expect(ctx, where, node, PCR_YAML_SEQUENCE, FEATURES_MAX))
+    if (!pcr_config_expect(ctx, where, node, PCR_YAML_SEQUENCE, PCR_CONFIG_FEATURES_MAX))
         return;
     if (node->n == 0)
         pcr_config_fault(ctx, node->line, node->column,
@@ -106,7 +103,7 @@ void pcr_config_load_features(struct pcr_config_ctx *ctx, struct pcr_config_deci
 // --- actions and limits ------------------------------------------------------------------------
 void pcr_config_load_actions(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
                              const char *where, const struct pcr_yaml_node *node) {
-    if (!pcr_config_expect(ctx, where, node, PCR_YAML_MAPPING, ACTIONS_MAX))
+    if (!pcr_config_expect(ctx, where, node, PCR_YAML_MAPPING, PCR_CONFIG_ACTIONS_MAX))
         return;
     if (node->n == 0)
         pcr_config_fault(ctx, node->line, node->column,
@@ -159,7 +156,7 @@ static void load_limit(struct pcr_config_ctx *ctx, const char *where,
 void pcr_config_load_limits(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
                             const char *where, const struct pcr_yaml_node *node) {
     if (pcr_yaml_is_null(node) ||
-        !pcr_config_expect(ctx, where, node, PCR_YAML_MAPPING, LIMITS_MAX))
+        !pcr_config_expect(ctx, where, node, PCR_YAML_MAPPING, PCR_CONFIG_LIMITS_MAX))
         return;
     decision->limits = pcr_config_alloc(ctx, node->n, sizeof *decision->limits);
     if (!decision->limits)

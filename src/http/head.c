@@ -194,7 +194,6 @@ static void choose_id(struct pcr_http_request_priv *request, struct pcr_str sent
 
 int pcr_http_head_read(struct pcr_http_conn *conn, struct pcr_http_request_priv *request,
                        const char **message) {
-    const struct pcr_http_limits *limits = &conn->server->options.limits;
     struct findings found = {0};
     note_method(&request->pub, conn->parser.method);
     *message = "out of memory";
@@ -213,10 +212,6 @@ int pcr_http_head_read(struct pcr_http_conn *conn, struct pcr_http_request_priv 
     struct pcr_str target = {request->head.data + request->method_len, request->target_len};
     if (!status)
         status = pcr_http_target_read(request, target, message);
-    if (!status && request->has_length && request->length > limits->body_bytes_max) {
-        *message = "the body is larger than this server takes";
-        status = 413;
-    }
     if (!status)
         status = check_content_encoding(request, &found, message);
     if (!status)

@@ -122,6 +122,8 @@ struct pcr_http_request_priv {
     uint8_t minor;
     bool keep_alive, has_length, chunked;
     uint64_t length;
+    size_t body_bytes_max; // of this path
+    size_t charged_bytes;  // of server->body_memory_bytes
     enum pcr_http_coding body_coding;
     z_stream *inflate;
     bool inflate_end;  // the compressed stream is whole
@@ -158,6 +160,7 @@ struct pcr_http_server {
     size_t n_listeners;
     size_t refs;    // connections, the letter, and one until destroy
     size_t n_conns; // whose memory is still there, as requests refer to them
+    size_t body_memory_bytes; // in the bodies of all requests, those at work included
     struct pcr_http_counters counters;
 
     // Answers gathered for one connection, written at once.

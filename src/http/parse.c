@@ -165,6 +165,51 @@ static int on_header_value_complete(llhttp_t *parser) {
     return 0;
 }
 
+// What may still come into memory, of this body and of all together.
+static size_t memory_left(const struct pcr_http_conn *conn) {
+    const struct pcr_http_server *server = conn->server;
+    const struct pcr_http_limits *limits = &server->options.limits;
+    if (limits->body_memory_max == 0)
+        return SIZE_MAX;
+    size_t max = limits->body_memory_max > limits->body_bytes_max ? limits->body_memory_max
+                                                                  : limits->body_bytes_max;
+    return max > server->body_memory_bytes ? max - server->body_memory_bytes : 0;
+}
+
+static int no_body_memory(struct pcr_http_conn *conn) {
+    return pcr_http_refuse_later(
+        conn, 503, "too many bytes of request bodies are in memory; try again later");
+}
+
+// After the body has grown.
+static void charge(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
+    conn->server->body_memory_bytes += request->body.len - request->charged_bytes;
+    request->charged_bytes = request->body.len;
+}
+
+static int too_large(struct pcr_http_conn *conn, const struct pcr_http_request_priv *request) {
+    bool path = request->body_bytes_max < conn->server->options.limits.body_bytes_max;
+    return pcr_http_refuse_later(
+        conn, 413,
+        path ? "the body is larger than this method and path take; are they the right ones?"
+             : "the body is larger than this server takes");
+}
+
+// Decides on the body by what the head says: 0, or refused.
+static int admit_body(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
+    const struct pcr_http_server_options *options = &conn->server->options;
+    size_t max = options->limits.body_bytes_max;
+    size_t path_max = options->body_max ? options->body_max(options->ctx, request->pub.method,
+                                                            request->pub.path)
+                                        : max;
+    request->body_bytes_max = path_max < max ? path_max : max;
+    if (!request->has_length)
+        return 0;
+    if (request->length > request->body_bytes_max)
+        return too_large(conn, request);
+    return request->length > memory_left(conn) ? no_body_memory(conn) : 0;
+}
+
 static bool reserve_body(struct pcr_http_request_priv *request, size_t body_bytes_max) {
     request->body.max_bytes = body_bytes_max;
     if (!request->has_length || request->length == 0 || request->body_coding != PCR_HTTP_IDENTITY)
@@ -189,10 +234,13 @@ static int on_headers_complete(llhttp_t *parser) {
     int status = pcr_http_head_read(conn, request, &message);
     if (status)
         return pcr_http_refuse_later(conn, status, message);
+    status = admit_body(conn, request);
+    if (status)
+        return status;
     parser->upgrade = 0; // an offer to upgrade is ignored (RFC 9110, 7.8)
     conn->phase = PCR_HTTP_IN_BODY;
     conn->body_bytes = 0;
-    if (!reserve_body(request, conn->server->options.limits.body_bytes_max))
+    if (!reserve_body(request, request->body_bytes_max))
         return no_memory(conn);
     return 0;
 }
@@ -200,16 +248,26 @@ static int on_headers_complete(llhttp_t *parser) {
 static int on_body(llhttp_t *parser, const char *at, size_t length) {
     struct pcr_http_conn *conn = conn_of(parser);
     struct pcr_http_request_priv *request = conn->reading;
-    size_t max = conn->server->options.limits.body_bytes_max;
+    size_t left = memory_left(conn);
     conn->body_bytes += length;
-    if (conn->body_bytes > max)
-        return pcr_http_refuse_later(conn, 413, "the body is larger than this server takes");
+    if (conn->body_bytes > request->body_bytes_max)
+        return too_large(conn, request);
     if (request->body_coding != PCR_HTTP_IDENTITY) {
         const char *message = "";
+        bool scarce = left < request->body_bytes_max - request->body.len;
+        size_t max = scarce ? request->body.len + left : request->body_bytes_max;
         int status = pcr_http_inflate(request, max, at, length, &message);
+        charge(conn, request);
+        if (status == 413)
+            return scarce ? no_body_memory(conn) : too_large(conn, request);
         return status ? pcr_http_refuse_later(conn, status, message) : 0;
     }
-    return pcr_buf_append(&request->body, at, length) ? 0 : no_memory(conn);
+    if (length > left)
+        return no_body_memory(conn);
+    if (!pcr_buf_append(&request->body, at, length))
+        return no_memory(conn);
+    charge(conn, request);
+    return 0;
 }
 
 static int on_chunk_extension(llhttp_t *parser, const char *at, size_t length) {

@@ -109,6 +109,8 @@ void pcr_http_request_put(struct pcr_http_request_priv *request) {
     struct pcr_http_conn *conn = request->conn;
     struct pcr_http_server *server = conn->server;
     PCR_ASSERT(request->node.next == &request->node);
+    PCR_ASSERT(request->charged_bytes <= server->body_memory_bytes);
+    server->body_memory_bytes -= request->charged_bytes;
     if (server->n_free_requests < FREE_REQUESTS_MAX) {
         recycle(request);
         pcr_list_push_front(&server->free_requests, &request->node);

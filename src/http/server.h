@@ -73,6 +73,10 @@ void pcr_http_reply(struct pcr_http_request *request, const struct pcr_http_repl
 
 typedef void (*pcr_http_handler)(void *ctx, struct pcr_http_request *request);
 
+// Asked when a head has been read and its body has not: the most bytes of body that this path takes
+// (SIZE_MAX: as many as limits.body_bytes_max). A larger one is refused with 413 before it is read.
+typedef size_t (*pcr_http_body_max)(void *ctx, enum pcr_http_method method, struct pcr_str path);
+
 // One answered request, for the access log and the counters; borrowed for the call.
 struct pcr_http_access {
     const struct pcr_http_request *request;
@@ -86,6 +90,8 @@ struct pcr_http_limits {
     size_t headers_max;                 // 100
     size_t target_bytes_max;            // 8 KiB
     size_t body_bytes_max;              // 64 MiB; counted before and after decompression
+    size_t body_memory_max;             // 512 MiB; of all bodies of this server at once; one of
+                                        // body_bytes_max always fits. 0: no limit
     size_t connections_max;             // of this server (one loop)
     size_t connections_per_peer_max;    // 0: no limit
     size_t requests_per_connection_max; // 0: no limit
@@ -101,7 +107,8 @@ struct pcr_http_limits {
 #define PCR_HTTP_LIMITS_DEFAULT                                                             \
     {                                                                                       \
         .header_bytes_max = 16 << 10, .headers_max = 100, .target_bytes_max = 8 << 10,      \
-        .body_bytes_max = 64 << 20, .connections_max = 8192, .connections_per_peer_max = 0, \
+        .body_bytes_max = 64 << 20, .body_memory_max = 512 << 20, .connections_max = 8192,  \
+        .connections_per_peer_max = 0,                                                      \
         .requests_per_connection_max = 0, .pipelined_max = 64, .header_timeout_ms = 5000,   \
         .idle_timeout_ms = 30000, .write_timeout_ms = 30000, .body_rate_min = 500,          \
         .gzip_bytes_min = 1400, .gzip_level = 1                                             \
@@ -117,6 +124,7 @@ struct pcr_http_server_options {
     struct pcr_http_limits limits;
     struct pcr_http_cors cors;
     pcr_http_handler handler;
+    pcr_http_body_max body_max; // NULL: limits.body_bytes_max for all
     void (*access)(void *ctx, const struct pcr_http_access *access); // once per answer; may be NULL
     void *ctx;
     const char *server_name; // Server header; NULL: none
@@ -147,10 +155,10 @@ void pcr_http_server_destroy(struct pcr_http_server *server);
 struct pcr_http_server_stats {
     uint64_t requests, connections_open, connections_total, refused, timeouts;
 };
+// Any thread, between create and destroy.
 void pcr_http_server_stats(const struct pcr_http_server *server, struct pcr_http_server_stats *out);
 
 // The standard reason phrase of a status; never NULL.
 const char *pcr_http_reason(int status);
 
 #endif
-// Any thread, between create and destroy.

@@ -53,6 +53,9 @@ struct pcr_app {
 
 // The pcr_http_handler of the server: ctx is the loop's struct pcr_app.
 void pcr_app_handle(void *ctx, struct pcr_http_request *request);
+// Its pcr_http_body_max: as large as the server takes them for routes of POST, PUT and PATCH, little
+// for the rest.
+size_t pcr_app_body_max(void *ctx, enum pcr_http_method method, struct pcr_str path);
 
 // --- answers
 // ------------------------------------------------------------------------------------------------

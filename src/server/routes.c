@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define DOCUMENT_BYTES_MAX ((size_t)64 << 20)
+#define UNREAD_BODY_BYTES_MAX ((size_t)64 << 10) // where no handler looks at it
 
 static void let_go(void *generation) {
     pcr_generation_unref(generation);
@@ -214,6 +215,17 @@ int pcr_generation_route(struct pcr_generation *generation, const char *server_n
         render(generation, server_name, false, &generation->contracts) < 0)
         return pcr_err(err, PACER_ENOMEM, "server", "out of memory for the OpenAPI document");
     return 0;
+}
+
+size_t pcr_app_body_max(void *ctx, enum pcr_http_method method, struct pcr_str path) {
+    const struct pcr_app *app = ctx;
+    struct pcr_route_match match;
+    const char *allow;
+    bool takes = method == PCR_HTTP_POST || method == PCR_HTTP_PUT || method == PCR_HTTP_PATCH;
+    if (takes && pcr_router_find(app->generation->router, method, path, &match, &allow) ==
+                     PCR_ROUTE_FOUND)
+        return SIZE_MAX;
+    return UNREAD_BODY_BYTES_MAX;
 }
 
 void pcr_app_handle(void *ctx, struct pcr_http_request *request) {

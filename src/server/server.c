@@ -28,7 +28,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#define LOOPS_MAX 256
+#define LOOPS_MAX PCR_CONFIG_THREADS_MAX
 #define LOG_WAIT_MS 1000 // at the end, for whoever reads the log
 #define POOL_QUEUE_MAX 256
 #define ENGINE_QUEUE_MAX 4096
@@ -151,6 +151,7 @@ static struct pcr_http_server_options http_options(const struct pcr_config *conf
                 .headers_max = config->http_headers_max,
                 .target_bytes_max = config->http_target_bytes_max,
                 .body_bytes_max = config->http_body_bytes_max,
+                .body_memory_max = config->http_body_memory_max,
                 .connections_max = config->http_connections_max,
                 .connections_per_peer_max = config->http_connections_per_peer_max,
                 .requests_per_connection_max = config->http_requests_per_connection_max,
@@ -166,6 +167,7 @@ static struct pcr_http_server_options http_options(const struct pcr_config *conf
                  .n_origins = config->n_cors_origins,
                  .max_age_s = config->cors_max_age_s},
         .handler = pcr_app_handle,
+        .body_max = pcr_app_body_max,
         .access = config->access_log ? access_line : NULL,
         .ctx = &self->app,
     };

@@ -360,7 +360,7 @@ static void wrong_types(void **state) {
 
 static void out_of_range(void **state) {
     struct fixture *f = *state;
-    bad(f, "threads: 1025\n", 1, 10, "1025 is out of range; expected 0 to 1024");
+    bad(f, "threads: 1025\n", 1, 10, "1025 is out of range; expected 0 to 256");
     bad(f, "threads: -1\n", 1, 10, "-1 is out of range");
     bad(f, "threads: 99999999999999999999\n", 1, 10, "is not a whole number");
     bad(f, "http: {body_bytes_max: 0}\n", 1, 24, "out of range; expected 1 to 2147483648 bytes");
