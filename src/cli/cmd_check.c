@@ -8,8 +8,8 @@
 #include "cli/cli.h"
 #include "decide/decide.h"
 #include "infer/infer.h"
-#include "json/json.h"
 #include "server/server.h"
+#include "json/json.h"
 
 #include <stdlib.h>
 

@@ -7,8 +7,7 @@
 
 bool pcr_server_models(const struct pcr_config *config, struct pcr_arena *arena,
                        struct pcr_repository_options *out) {
-    struct pcr_model_config *models =
-        pcr_arena_calloc(arena, config->n_models + 1, sizeof *models);
+    struct pcr_model_config *models = pcr_arena_calloc(arena, config->n_models + 1, sizeof *models);
     for (size_t i = 0; models && i < config->n_models; i++) {
         const struct pcr_config_model *from = &config->models[i];
         models[i] = (struct pcr_model_config){.name = from->name,

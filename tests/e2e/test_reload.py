@@ -125,6 +125,14 @@ def one_open(one):
     return sock
 
 
+def second_body(one):
+    """The status of a body while most of another has arrived."""
+    with socket.create_connection(("127.0.0.1", one.port), timeout=10) as sock:
+        sock.sendall(b"POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n" + b" " * 80)
+        time.sleep(0.2)
+        return one.request("POST", "/v2/repository/index", b'{"ready": false}' + b" " * 64).status
+
+
 def is_closed_after_one(one):
     connection = one.connect()
     connection.request("GET", "/v2")
@@ -151,6 +159,7 @@ APPLIED = {
     "http.target_bytes_max": ("http: {target_bytes_max: 100}\n", status("GET", "/v2?" + "x" * 200), 200, 414),
     "http.body_bytes_max": ("http: {body_bytes_max: 10}\n",
                             status("POST", "/v2/repository/index", b'{"ready": false}'), 200, 413),
+    "http.body_memory_max": ("http: {body_bytes_max: 100, body_memory_max: 100}\n", second_body, 200, 503),
     "http.connections_max": ("http: {connections_max: 1}\n", two_connections, False, True),
     "http.connections_per_peer_max": ("http: {connections_per_peer_max: 1}\n", two_connections, False, True),
     "http.requests_per_connection_max": ("http: {requests_per_connection_max: 1}\n", is_closed_after_one, False, True),
