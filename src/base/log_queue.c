@@ -183,14 +183,15 @@ static void *sink_main(void *arg) {
         const char *from = sink->ring + sink->tail;
         pthread_mutex_unlock(&sink->lock);
         write_all(sink->fd, from, bytes);
+        bool at_line_end = bytes == 0 || from[bytes - 1] == '\n'; // else the rest is still queued
         if (tells && atomic_exchange(&limits_pending, false) && pcr_log_tell_limits(false))
             atomic_store(&limits_pending, true);
         pthread_mutex_lock(&sink->lock);
         sink->tail = (sink->tail + bytes) % sink->ring_bytes;
         sink->used -= bytes;
         sink->done_bytes += bytes;
-        uint64_t lost = sink->dropped;
-        sink->dropped = 0;
+        uint64_t lost = at_line_end ? sink->dropped : 0;
+        sink->dropped -= lost;
         pthread_cond_broadcast(&sink->moved);
         if (lost == 0)
             continue;

@@ -104,6 +104,8 @@ static void what_is_lost_is_counted_and_said(void **state) {
     pthread_join(thread, &text);
     unsigned long long lost = 0;
     for (const char *at = text; (at = strstr(at, "warn  log: ")); at++) {
+        const char *line = at - strlen("2026-01-01T00:00:00.000Z ");
+        assert_true(line > (const char *)text && line[-1] == '\n'); // never inside another line
         assert_non_null(strstr(at, "standard error is not read fast enough\n"));
         lost += strtoull(at + strlen("warn  log: "), NULL, 10);
     }
