@@ -35,7 +35,7 @@ LIBRARY_OWNERS = {
     "onnxruntime_session_options_config_keys.h": {"infer"},
     "protobuf-c/protobuf-c.h": {"onnx"},
     "openssl/": {"infer"},
-    "xxhash.h": {"base", "json"},
+    "xxhash.h": {"base"},
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)

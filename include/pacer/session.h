@@ -63,8 +63,8 @@ PACER_API const struct pacer_tensor_info *pacer_session_outputs(const struct pac
                                                                 size_t *n);
 // A value of the model file's metadata_props, or NULL. Borrowed. Any thread.
 PACER_API const char *pacer_session_metadata(const struct pacer_session *session, const char *key);
-// The version of the model: the first 16 hexadecimal digits of the SHA-256 of its file. Borrowed.
-// Any thread.
+// The version of the model: the first 16 hexadecimal digits of the SHA-256 of its file and of its
+// external data. Borrowed. Any thread.
 PACER_API const char *pacer_session_version(const struct pacer_session *session);
 
 // Runs the model on named inputs; blocks for as long as the model computes. Many threads may run

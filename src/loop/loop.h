@@ -38,7 +38,7 @@ void pcr_loop_post(struct pcr_loop *loop,
 
 // --- timers
 // -------------------------------------------------------------------------------------------------
-// In the caller's memory; a timer that fired or was stopped may be started again. Millisecond
+// On the heap; a timer that fired or was stopped may be started again. Millisecond
 // resolution: for deadlines, never for batches.
 struct pcr_timer;
 struct pcr_timer *pcr_timer_create(struct pcr_loop *loop, void (*fire)(void *ctx), void *ctx);

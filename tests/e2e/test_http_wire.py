@@ -156,16 +156,16 @@ def test_expect_continue(server):
 
 
 def test_slow_head_is_cut_while_others_are_served(server):
-    one = server()
+    one = server(config="http:\n  header_timeout_ms: 300\n")
     slow = connect(one)
     slow.sendall(b"GET / HTTP/1.1\r\n")
     start = time.monotonic()
 
     def drip():
         try:
-            while time.monotonic() - start < 15:
+            while True:
                 slow.sendall(b"A: b\r\n")
-                time.sleep(0.5)
+                time.sleep(0.05)
         except OSError:
             pass  # cut off, as it should be
 
@@ -176,7 +176,7 @@ def test_slow_head_is_cut_while_others_are_served(server):
         assert read_answer(sock)[0] == 200
     status, _, _, _ = read_answer(slow)
     assert status == 408
-    assert 4 < time.monotonic() - start < 12
+    assert time.monotonic() - start >= 0.3  # no upper bound: the drip ends only when it is cut
     slow.close()
     feeder.join(20)
 
