@@ -54,9 +54,9 @@ __attribute__((format(printf, 4, 5))) void pcr_log_limited(struct pcr_log_limit 
                                                            const char *format, ...);
 // pcr_log for lines that requests cause: PCR_LOG_LINES_PER_S lines a second from this place, then
 // "… and N more like this". Needs the threads; without them every line is logged.
-#define PCR_LOG_PER_REQUEST(level, component, ...)                     \
-    do {                                                               \
-        static struct pcr_log_limit pcr_log_limit_here;                \
+#define PCR_LOG_PER_REQUEST(level, component, ...)                           \
+    do {                                                                     \
+        static struct pcr_log_limit pcr_log_limit_here;                      \
         pcr_log_limited(&pcr_log_limit_here, level, component, __VA_ARGS__); \
     } while (0)
 

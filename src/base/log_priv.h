@@ -8,8 +8,8 @@
 #define PCR_LOG_LINE_BYTES_MAX 2048
 
 // --- log.c
-// Makes a line in out[PCR_LOG_LINE_BYTES_MAX]; returns its length. `message` was cut: its end may be
-// half a character.
+// Makes a line in out[PCR_LOG_LINE_BYTES_MAX]; returns its length. `message` was cut: its end may
+// be half a character.
 size_t pcr_log_format(char *out, enum pcr_log_level level, const char *component,
                       const char *message, bool cut);
 // Says what places with a limit held back in a second that is over. True if there is more to say

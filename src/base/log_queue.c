@@ -2,9 +2,9 @@
 // Where lines go: to a thread per output, through a ring of bytes.
 //
 // Invariant: a caller holds the lock for as long as it takes to copy its line, and never writes to
-// a descriptor while the threads run. So an output that nobody reads (a pipe of a stopped collector,
-// a terminal in copy mode) costs lines, which are counted, and never a request. The two outputs
-// have a thread each, or an unread access log would silence the error log.
+// a descriptor while the threads run. So an output that nobody reads (a pipe of a stopped
+// collector, a terminal in copy mode) costs lines, which are counted, and never a request. The two
+// outputs have a thread each, or an unread access log would silence the error log.
 //
 // The bytes between `tail` and `tail + used` belong to the thread, which writes them without the
 // lock; callers only fill what is free. A line is taken whole or not at all.

@@ -158,8 +158,8 @@ struct pcr_http_server {
     struct pcr_map peers;
     struct pcr_listener **listeners;
     size_t n_listeners;
-    size_t refs;    // connections, the letter, and one until destroy
-    size_t n_conns; // whose memory is still there, as requests refer to them
+    size_t refs;              // connections, the letter, and one until destroy
+    size_t n_conns;           // whose memory is still there, as requests refer to them
     size_t body_memory_bytes; // in the bodies of all requests, those at work included
     struct pcr_http_counters counters;
 

@@ -177,8 +177,8 @@ static size_t memory_left(const struct pcr_http_conn *conn) {
 }
 
 static int no_body_memory(struct pcr_http_conn *conn) {
-    return pcr_http_refuse_later(
-        conn, 503, "too many bytes of request bodies are in memory; try again later");
+    return pcr_http_refuse_later(conn, 503,
+                                 "too many bytes of request bodies are in memory; try again later");
 }
 
 // After the body has grown.
@@ -199,9 +199,9 @@ static int too_large(struct pcr_http_conn *conn, const struct pcr_http_request_p
 static int admit_body(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
     const struct pcr_http_server_options *options = &conn->server->options;
     size_t max = options->limits.body_bytes_max;
-    size_t path_max = options->body_max ? options->body_max(options->ctx, request->pub.method,
-                                                            request->pub.path)
-                                        : max;
+    size_t path_max = options->body_max
+                          ? options->body_max(options->ctx, request->pub.method, request->pub.path)
+                          : max;
     request->body_bytes_max = path_max < max ? path_max : max;
     if (!request->has_length)
         return 0;

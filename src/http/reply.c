@@ -47,7 +47,8 @@ static struct pcr_buf *out_begin(struct pcr_http_conn *conn) {
 
 void pcr_http_refresh_date(struct pcr_http_server *server, uint64_t now_ns) {
     // The loop's clock stands while it works, the connection's does not: `now` may be behind.
-    if (server->date_ns && (now_ns <= server->date_ns || now_ns - server->date_ns < DATE_REFRESH_NS))
+    if (server->date_ns &&
+        (now_ns <= server->date_ns || now_ns - server->date_ns < DATE_REFRESH_NS))
         return;
     server->date_ns = now_ns;
     server->date_real_ns = pcr_clock_real_ns();

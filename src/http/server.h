@@ -104,17 +104,16 @@ struct pcr_http_limits {
     size_t gzip_bytes_min;      // answers shorter than this are not compressed
     int gzip_level;             // 0: never compress
 };
-#define PCR_HTTP_LIMITS_DEFAULT                                                             \
-    {                                                                                       \
-        .header_bytes_max = 16 << 10, .headers_max = 100, .target_bytes_max = 8 << 10,      \
-        .body_bytes_max = 64 << 20, .body_memory_max = 512 << 20, .connections_max = 8192,  \
-        .connections_per_peer_max = 0,                                                      \
-        .requests_per_connection_max = 0, .pipelined_max = 64, .header_timeout_ms = 5000,   \
-        .idle_timeout_ms = 30000, .write_timeout_ms = 30000, .body_rate_min = 500,          \
-        .gzip_bytes_min = 1400, .gzip_level = 1                                             \
+#define PCR_HTTP_LIMITS_DEFAULT                                                               \
+    {                                                                                         \
+        .header_bytes_max = 16 << 10, .headers_max = 100, .target_bytes_max = 8 << 10,        \
+        .body_bytes_max = 64 << 20, .body_memory_max = 512 << 20, .connections_max = 8192,    \
+        .connections_per_peer_max = 0, .requests_per_connection_max = 0, .pipelined_max = 64, \
+        .header_timeout_ms = 5000, .idle_timeout_ms = 30000, .write_timeout_ms = 30000,       \
+        .body_rate_min = 500, .gzip_bytes_min = 1400, .gzip_level = 1                         \
     }
 
-struct pcr_http_cors { // borrowed: until the next configure, or the end of the server
+struct pcr_http_cors {          // borrowed: until the next configure, or the end of the server
     const char *const *origins; // "*" or exact origins; none: no CORS headers
     size_t n_origins;
     uint64_t max_age_s; // of a preflight answer

@@ -136,7 +136,8 @@ static bool equal_sorted(yyjson_val *a, yyjson_val *b, size_t n, bool *out_of_me
     sort_keys(b, keys + n, n);
     bool equal = true;
     for (size_t i = 0; equal && i < n; i++)
-        equal = equal_text(keys[i], keys[n + i]) && pcr_json_equal(keys[i] + 1, keys[n + i] + 1, out_of_memory);
+        equal = equal_text(keys[i], keys[n + i]) &&
+                pcr_json_equal(keys[i] + 1, keys[n + i] + 1, out_of_memory);
     free(keys);
     return equal;
 }
@@ -290,7 +291,8 @@ static bool find_twins_hashed(struct hashed_item *table, size_t cap, yyjson_val 
         uint64_t hash = pcr_json_hash(item);
         size_t slot = hash & (cap - 1);
         for (; table[slot].value; slot = (slot + 1) & (cap - 1)) {
-            if (table[slot].hash == hash && pcr_json_equal(table[slot].value, item, out_of_memory)) {
+            if (table[slot].hash == hash &&
+                pcr_json_equal(table[slot].value, item, out_of_memory)) {
                 *first = table[slot].index;
                 *second = i;
                 return true;
