@@ -60,8 +60,24 @@ static double as_double(const struct pacer_tensor *t, size_t i) {
         return ((const double *)t->data)[i];
     case PACER_FP16:
         return half_to_double(((const uint16_t *)t->data)[i]);
-    default:
+    case PACER_BF16:
         return bfloat_to_double(((const uint16_t *)t->data)[i]);
+    case PACER_INT8:
+        return ((const int8_t *)t->data)[i];
+    case PACER_INT16:
+        return ((const int16_t *)t->data)[i];
+    case PACER_INT32:
+        return ((const int32_t *)t->data)[i];
+    case PACER_INT64: // only shown: integers are compared as they are
+        return (double)((const int64_t *)t->data)[i];
+    case PACER_UINT16:
+        return ((const uint16_t *)t->data)[i];
+    case PACER_UINT32:
+        return ((const uint32_t *)t->data)[i];
+    case PACER_UINT64:
+        return (double)((const uint64_t *)t->data)[i];
+    default: // BOOL, UINT8
+        return ((const uint8_t *)t->data)[i];
     }
 }
 
@@ -109,17 +125,18 @@ static bool agree(const struct pacer_tensor *got, const struct pacer_tensor *exp
     }
     pacer_shape_count(got->shape, got->rank, &count);
     double most = 0;
+    const bool is_text = got->dtype == PACER_BYTES;
     for (size_t i = 0; i < count; i++) {
         if (same_element(got, expected, i))
             continue;
         if (wrong++ == 0)
             first = i;
-        if (is_float(got->dtype))
+        if (!is_text)
             most = fmax(most, fabs(as_double(got, i) - as_double(expected, i)));
     }
     if (wrong == 0)
         return true;
-    if (got->dtype == PACER_BYTES) {
+    if (is_text) {
         const struct pacer_bytes *a = (const struct pacer_bytes *)got->data + first;
         const struct pacer_bytes *b = (const struct pacer_bytes *)expected->data + first;
         pcr_err(
@@ -131,8 +148,7 @@ static bool agree(const struct pacer_tensor *got, const struct pacer_tensor *exp
     pcr_err(
         why, PACER_EINVAL, "suite",
         "output '%s': %zu of %zu elements differ by up to %g, the first at %zu (%g, expected %g)",
-        got->name, wrong, count, most, first, is_float(got->dtype) ? as_double(got, first) : 0,
-        is_float(got->dtype) ? as_double(expected, first) : 0);
+        got->name, wrong, count, most, first, as_double(got, first), as_double(expected, first));
     return false;
 }
 
