@@ -36,6 +36,8 @@ struct pcr_config_decision {
     size_t n_features;
     struct pcr_config_action *actions;
     size_t n_actions;
+    const char **classes; // the model's, in the order of its columns; none: as the model says
+    size_t n_classes;
     double min_confidence;
     const char *fallback_action; // NULL only if min_confidence is 0
     struct pcr_config_limit *limits;

@@ -52,6 +52,7 @@ struct pcr_decide_plan {
     const char *version;    // the content hash
     const char *unfit;      // NULL, or why this version cannot serve the decision
     const char *input, *output;
+    const char *label; // an output that the classes can be held against, or NULL
     enum pacer_dtype input_dtype, output_dtype;
     size_t *column;   // per feature: its place in the model's row
     double *baseline; // per feature
@@ -73,6 +74,8 @@ struct pcr_decision {
     struct pcr_map feature_of; // name → its pcr_decide_feature
     struct pcr_config_action *actions;
     size_t n_actions;
+    const char **classes; // of the configuration; none: as the model says
+    size_t n_classes;
     struct pcr_decide_limit *limits;
     size_t n_limits;
     bool needs_context;
@@ -177,6 +180,11 @@ bool pcr_decide_batch_make(const struct pcr_decision *decision, const struct pcr
 int pcr_decide_judge(const struct pcr_decision *decision, const struct pcr_decide_batch *batch,
                      const struct pacer_tensor *output, struct pcr_arena *arena,
                      struct pcr_decide_verdict *verdict, struct pacer_error *err);
+
+// Holds the classes against the labels that the model gives for the same rows. PACER_EMODEL.
+int pcr_decide_labels_check(const struct pcr_decide_plan *plan,
+                            const struct pacer_tensor *probabilities,
+                            const struct pacer_tensor *labels, struct pacer_error *err);
 
 // --- answers -----------------------------------------------------------------------------------
 // A buffer whose memory is the arena's: it never grows, so it never allocates. False when memory is

@@ -106,6 +106,16 @@ static bool copy_actions(struct pcr_decision *decision, const struct pcr_config_
     return true;
 }
 
+static bool copy_classes(struct pcr_decision *decision, const struct pcr_config_decision *config) {
+    decision->n_classes = config->n_classes;
+    decision->classes =
+        pcr_arena_calloc(&decision->arena, config->n_classes + 1, sizeof *decision->classes);
+    for (size_t i = 0; decision->classes && i < config->n_classes; i++)
+        if (!copy_name(&decision->arena, config->classes[i], &decision->classes[i]))
+            return false;
+    return decision->classes;
+}
+
 // "context.income" → "/context/income"; NULL when memory is out.
 static const char *pointer_of(struct pcr_arena *arena, const char *dotted) {
     struct pcr_buf buf;
@@ -247,7 +257,7 @@ static bool copy_config(struct pcr_decision *decision, const struct pcr_config_d
            copy_text(arena, config->contract, &decision->contract_file) &&
            copy_text(arena, config->fallback_action, &decision->fallback_action) &&
            copy_features(decision, config, report) && copy_actions(decision, config, report) &&
-           copy_limits(decision, config, report);
+           copy_classes(decision, config) && copy_limits(decision, config, report);
 }
 
 // --- the contract ------------------------------------------------------------------------------
@@ -349,9 +359,18 @@ static int try_example(struct pcr_decision *decision, const struct pcr_decide_pl
     struct pacer_error err = {0};
     struct pcr_decide_verdict verdict = {
         .id = PCR_STR("00000000-0000-4000-8000-000000000000"), .request = &request, .plan = plan};
-    int rc = pcr_session_run(model->session, &batch.run, scratch, &outputs, &n_outputs, &err);
+    const char *both[] = {plan->output, plan->label};
+    struct pacer_run run = batch.run;
+    run.outputs = both;
+    run.n_outputs = plan->label ? 2 : 1;
+    int rc = pcr_session_run(model->session, &run, scratch, &outputs, &n_outputs, &err);
     if (rc == 0)
         rc = pcr_decide_judge(decision, &batch, outputs, scratch, &verdict, &err);
+    if (rc == 0 && plan->label &&
+        (rc = pcr_decide_labels_check(plan, &outputs[0], &outputs[1], &err)) < 0) {
+        pcr_decide_fault(report, decision->line, "model '%s': %s", decision->model, err.message);
+        return 0;
+    }
     if (rc < 0) {
         pcr_decide_fault(report, decision->line,
                          "model '%s' cannot answer an example in which every feature is at its "

@@ -135,8 +135,8 @@ static bool is_probabilities(const struct pacer_tensor_info *info) {
     return (info->dtype == PACER_FP32 || info->dtype == PACER_FP64) && info->rank == 2;
 }
 
-// The output called "probabilities", else the only one that could be it.
-static void look_at_outputs(struct compile *c) {
+// The output called "probabilities", else the only one that could be it; NULL with a fault.
+static const struct pacer_tensor_info *look_at_outputs(struct compile *c) {
     size_t n, candidates = 0;
     const struct pacer_tensor_info *outputs = pacer_session_outputs(c->model->session, &n);
     const struct pacer_tensor_info *found = NULL;
@@ -157,21 +157,28 @@ static void look_at_outputs(struct compile *c) {
             "of them called 'probabilities'; expected one%s",
             c->model->name, candidates,
             candidates ? " of that name" : " (scikit-learn converters: turn zipmap off)");
-        return;
+        return NULL;
+    }
+    if (found->shape[1] == 1) {
+        pcr_decide_fault(c->report, c->decision->line,
+                         "model '%s' gives one number per row ('%s'), not probabilities; a "
+                         "decision needs a classifier",
+                         c->model->name, found->name);
+        return NULL;
     }
     c->plan->output = pcr_arena_dup(c->arena, pcr_str(found->name));
     c->plan->output_dtype = found->dtype;
-    if (found->shape[1] >= 0 && found->shape[1] != (int64_t)c->plan->n_classes &&
-        c->plan->n_classes > 0)
-        pcr_decide_fault(
-            c->report, c->decision->line,
-            "model '%s': its output '%s' has %lld classes, but %zu are named (%s)", c->model->name,
-            found->name, (long long)found->shape[1], c->plan->n_classes,
-            pacer_session_metadata(c->model->session, "pacer.classes") ? "metadata pacer.classes"
-                                                                       : "actions, in their order");
+    return found;
 }
 
 // --- classes and actions -----------------------------------------------------------------------
+
+// What somebody says the columns are called.
+struct naming {
+    const char *const *names; // NULL: nothing
+    size_t n;
+    const char *source; // for messages
+};
 
 static const char *action_of(const struct pcr_decision *decision, const char *class_name) {
     for (size_t i = 0; i < decision->n_actions; i++)
@@ -180,45 +187,141 @@ static const char *action_of(const struct pcr_decision *decision, const char *cl
     return NULL;
 }
 
-static void actions_for_unknown_classes(struct compile *c, const char **classes, size_t n) {
+static void actions_for_unknown_classes(struct compile *c, const struct naming *by) {
     for (size_t i = 0; i < c->decision->n_actions; i++) {
         const struct pcr_config_action *action = &c->decision->actions[i];
         bool known = false;
-        for (size_t j = 0; j < n && !known; j++)
-            known = strcmp(classes[j], action->label) == 0;
+        for (size_t j = 0; j < by->n && !known; j++)
+            known = strcmp(by->names[j], action->label) == 0;
         if (known)
             continue;
-        const char *near = pcr_str_closest(pcr_str(action->label), classes, n);
+        const char *near = pcr_str_closest(pcr_str(action->label), by->names, by->n);
         pcr_decide_fault(c->report, action->line, "model '%s' has no class '%s'%s%s%s",
                          c->model->name, action->label, near ? "; did you mean '" : "",
                          near ? near : "", near ? "'?" : "");
     }
 }
 
-static bool look_at_classes(struct compile *c) {
-    const struct pcr_decision *decision = c->decision;
+static bool are_numbers(const struct naming *by) {
+    for (size_t i = 0; i < by->n; i++) {
+        const char *text = by->names[i] + (by->names[i][0] == '-');
+        if (*text == '\0' || text[strspn(text, "0123456789")] != '\0')
+            return false;
+    }
+    return by->n > 0;
+}
+
+// Two namings of the same columns: a different order would be a different decision.
+static void must_agree(struct compile *c, const struct naming *a, const struct naming *b) {
+    size_t i = 0;
+    while (i < a->n && i < b->n && strcmp(a->names[i], b->names[i]) == 0)
+        i++;
+    if (i == a->n && i == b->n)
+        return;
+    pcr_decide_fault(c->report, c->decision->line,
+                     "model '%s': column %zu is %s%s%s by %s, but %s%s%s by %s; correct the one "
+                     "that is wrong",
+                     c->model->name, i, i < a->n ? "'" : "", i < a->n ? a->names[i] : "no class",
+                     i < a->n ? "'" : "", a->source, i < b->n ? "'" : "",
+                     i < b->n ? b->names[i] : "no class", i < b->n ? "'" : "", b->source);
+}
+
+static void no_name_twice(struct compile *c, const struct naming *by) {
+    for (size_t i = 0; i < by->n; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(by->names[i], by->names[j]) == 0) {
+                pcr_decide_fault(c->report, c->decision->line,
+                                 "model '%s': the class '%s' is there twice by %s", c->model->name,
+                                 by->names[i], by->source);
+                return;
+            }
+}
+
+// The output of labels that the names can be held against, where the graph did not say them.
+static void find_label_output(struct compile *c, const struct naming *by) {
+    size_t n, candidates = 0;
+    const struct pacer_tensor_info *outputs = pacer_session_outputs(c->model->session, &n);
+    const struct pacer_tensor_info *found = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const struct pacer_tensor_info *o = &outputs[i];
+        bool column = o->shape && (o->rank == 1 || (o->rank == 2 && o->shape[1] == 1));
+        bool comparable = o->dtype == PACER_BYTES || (o->dtype == PACER_INT64 && are_numbers(by));
+        if (!column || !comparable)
+            continue;
+        found = o;
+        candidates++;
+    }
+    if (candidates == 1)
+        c->plan->label = pcr_arena_dup(c->arena, pcr_str(found->name));
+}
+
+static bool set_classes(struct compile *c, const struct naming *by) {
+    c->plan->classes = pcr_arena_calloc(c->arena, by->n + 1, sizeof *c->plan->classes);
+    if (!c->plan->classes)
+        return false;
+    for (size_t i = 0; i < by->n; i++) {
+        const char *name = pcr_arena_dup(c->arena, pcr_str(by->names[i]));
+        if (!name)
+            return false;
+        c->plan->classes[i] = (struct pcr_decide_class){name, action_of(c->decision, name)};
+        if (!c->plan->classes[i].action)
+            pcr_decide_fault(c->report, c->decision->line,
+                             "model '%s' has a class '%s' without an action; write '%s: ACTION' "
+                             "under actions",
+                             c->model->name, name, name);
+    }
+    c->plan->n_classes = by->n;
+    return true;
+}
+
+static void check_width(struct compile *c, const struct pacer_tensor_info *output,
+                        const struct naming *by) {
+    if (output->shape[1] >= 0 && output->shape[1] != (int64_t)by->n)
+        pcr_decide_fault(c->report, c->decision->line,
+                         "model '%s': its output '%s' has %lld classes, but %zu are named by %s",
+                         c->model->name, output->name, (long long)output->shape[1], by->n,
+                         by->source);
+}
+
+// The names come from the decision, else from the model's metadata, else from its graph; never from
+// the order of actions, which people write as they like. Who speaks second must not contradict.
+static bool look_at_classes(struct compile *c, const struct pacer_tensor_info *output) {
     const char **names;
     size_t n, faults = c->report->n;
     if (!metadata_names(c, "pacer.classes", PCR_DECIDE_CLASSES_MAX, &names, &n))
         return false;
     if (c->report->n > faults)
         return true;
-    size_t count = names ? n : decision->n_actions;
-    c->plan->classes = pcr_arena_calloc(c->arena, count + 1, sizeof *c->plan->classes);
-    if (!c->plan->classes)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        const char *name = names ? names[i] : decision->actions[i].label;
-        c->plan->classes[i] = (struct pcr_decide_class){name, action_of(decision, name)};
-        if (!c->plan->classes[i].action)
-            pcr_decide_fault(c->report, decision->line,
-                             "model '%s' has a class '%s' without an action; write '%s: ACTION' "
-                             "under actions",
-                             c->model->name, name, name);
+    bool are_text = false;
+    struct naming own = {c->decision->n_classes ? c->decision->classes : NULL,
+                         c->decision->n_classes, "classes"};
+    struct naming metadata = {names, n, "its metadata entry pacer.classes"};
+    struct naming graph = {NULL, 0, "the labels in its graph"};
+    graph.names = pcr_session_classes(c->model->session, output->name, &graph.n, &are_text);
+    if (graph.n > PCR_DECIDE_CLASSES_MAX)
+        graph.names = NULL;
+    const struct naming *by = own.names ? &own : metadata.names ? &metadata : &graph;
+    if (!by->names) {
+        pcr_decide_fault(c->report, c->decision->line,
+                         "model '%s' does not say what its classes are called; write classes: "
+                         "[NAME, NAME] in the order of its columns",
+                         c->model->name);
+        return true;
     }
-    c->plan->n_classes = count;
-    if (names)
-        actions_for_unknown_classes(c, names, n);
+    no_name_twice(c, by);
+    if (by == &own && metadata.names)
+        must_agree(c, by, &metadata);
+    // Whole numbers in the graph may have got names elsewhere; names may not get others.
+    if (by != &graph && graph.names && (are_text || are_numbers(by)))
+        must_agree(c, by, &graph);
+    if (c->report->n > faults)
+        return true;
+    if (!graph.names)
+        find_label_output(c, by);
+    if (!set_classes(c, by))
+        return false;
+    actions_for_unknown_classes(c, by);
+    check_width(c, output, by);
     return true;
 }
 
@@ -308,17 +411,18 @@ int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pc
                             struct pcr_decide_report *report) {
     struct compile c = {decision, model, arena, plan, report, NULL, 0, NULL};
     plan->next = NULL;
-    plan->unfit = plan->input = plan->output = NULL;
+    plan->unfit = plan->input = plan->output = plan->label = NULL;
     plan->input_dtype = plan->output_dtype = PACER_DTYPE_INVALID;
     plan->classes = NULL;
     plan->n_classes = 0;
     size_t faults = report->n;
     plan->version = pcr_arena_dup(arena, pcr_str(model->content_hash));
     look_at_input(&c);
+    const struct pacer_tensor_info *output = look_at_outputs(&c);
     // Without a proper input there is no element type to hold baselines against.
-    if (!plan->version || !look_at_classes(&c) || (report->n == faults && !look_at_features(&c)))
+    if (!plan->version || (output && !look_at_classes(&c, output)) ||
+        (report->n == faults && !look_at_features(&c)))
         return PACER_ENOMEM;
-    look_at_outputs(&c);
     bool named = plan->input && plan->output;
     return report->n == faults && !named ? PACER_ENOMEM : 0;
 }

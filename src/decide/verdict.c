@@ -16,9 +16,11 @@
 #include "decide/decide_priv.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define PROBABILITY_SLACK 1e-4
+#define LABEL_MARGIN 1e-3
 
 static void put(enum pacer_dtype dtype, void *row, size_t column, double value) {
     switch (dtype) {
@@ -94,6 +96,50 @@ static size_t most_probable(const struct pacer_tensor *output, size_t n_classes)
         if (probability_at(output, 0, i) > probability_at(output, 0, best))
             best = i;
     return best;
+}
+
+// Whether that row's label is the name of its most probable class. Where two are about equally
+// probable the model may break the tie its own way.
+static bool label_fits(const struct pcr_decide_plan *plan, const struct pacer_tensor *probabilities,
+                       const struct pacer_tensor *labels, size_t row, char *label,
+                       size_t label_bytes, const char **name) {
+    size_t best = 0;
+    for (size_t i = 1; i < plan->n_classes; i++)
+        if (probability_at(probabilities, row, i) > probability_at(probabilities, row, best))
+            best = i;
+    for (size_t i = 0; i < plan->n_classes; i++)
+        if (i != best &&
+            probability_at(probabilities, row, best) - probability_at(probabilities, row, i) <
+                LABEL_MARGIN)
+            return true;
+    if (labels->dtype == PACER_BYTES) {
+        const struct pacer_bytes *text = &((const struct pacer_bytes *)labels->data)[row];
+        snprintf(label, label_bytes, "%.*s", text->size > 100 ? 100 : (int)text->size, text->data);
+        *name = plan->classes[best].name;
+        return pcr_str_eq((struct pcr_str){text->data, text->size}, pcr_str(*name));
+    }
+    snprintf(label, label_bytes, "%lld", (long long)((const int64_t *)labels->data)[row]);
+    *name = plan->classes[best].name;
+    return strcmp(label, *name) == 0;
+}
+
+int pcr_decide_labels_check(const struct pcr_decide_plan *plan,
+                            const struct pacer_tensor *probabilities,
+                            const struct pacer_tensor *labels, struct pacer_error *err) {
+    size_t count, rows = (size_t)probabilities->shape[0];
+    if (pacer_shape_count(labels->shape, labels->rank, &count) < 0 || count != rows ||
+        (labels->dtype != PACER_BYTES && labels->dtype != PACER_INT64))
+        return 0; // not what it was taken for
+    for (size_t row = 0; row < rows; row++) {
+        char label[128];
+        const char *name = "";
+        if (!label_fits(plan, probabilities, labels, row, label, sizeof label, &name))
+            return pcr_err(err, PACER_EMODEL, "decide",
+                           "the most probable class is '%s' by the order of the classes, but the "
+                           "model's own output '%s' says '%s'; correct the order",
+                           name, plan->label, label);
+    }
+    return 0;
 }
 
 // Strongest first; equal ones in the order of the configuration.

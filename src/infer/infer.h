@@ -20,6 +20,10 @@ int pcr_session_run(struct pacer_session *session, const struct pacer_run *run,
 // the wording that v2 clients expect. `model` is the name to use in messages.
 int pcr_session_check(const struct pacer_session *session, const char *model,
                       const struct pacer_run *run, struct pacer_error *err);
+// What the columns of an output stand for, where the model's graph says it (a classifier's labels):
+// names, or whole numbers written out. NULL where it does not say. Borrowed.
+const char *const *pcr_session_classes(const struct pacer_session *session, const char *output,
+                                       size_t *n, bool *are_text);
 // Whether it is the quantized variant that runs.
 bool pcr_session_is_quantized(const struct pacer_session *session);
 // The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known,

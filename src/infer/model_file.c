@@ -13,8 +13,6 @@
 // same.
 #include "infer/session_priv.h"
 
-#include "onnx/onnx.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -195,6 +193,7 @@ static int on_node(void *ctx, struct pcr_str op_type, struct pacer_error *err) {
     (void)err;
     struct look *look = ctx;
     look->file->has_loop |= pcr_str_eq(op_type, PCR_STR("Loop"));
+    look->file->has_labels |= pcr_onnx_makes_labels(op_type);
     return 0;
 }
 

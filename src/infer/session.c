@@ -36,8 +36,8 @@ static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, c
     if (!status)
         status = api->SetSessionGraphOptimizationLevel(o, ORT_ENABLE_ALL);
     // Patterns are kept per input shape, so clients who vary shapes would make them grow; and the
-    // arena, with its lock, costs a small model a tenth of its run while a large one gains nothing by
-    // it (docs/benchmarks.md), and it never gives memory back.
+    // arena, with its lock, costs a small model a tenth of its run while a large one gains nothing
+    // by it (docs/benchmarks.md), and it never gives memory back.
     if (!status)
         status = api->DisableMemPattern(o);
     if (!status)
@@ -326,6 +326,20 @@ static int read_metadata(struct pacer_session *s, struct pacer_error *err) {
     return code;
 }
 
+// --- class labels
+// ------------------------------------------------------------------------------------------------
+static int read_labels(struct pacer_session *s, const struct pcr_model_file *file,
+                       struct pacer_error *err) {
+    if (!file->has_labels)
+        return 0;
+    s->labels = pcr_arena_calloc(&s->arena, s->n_outputs + 1, sizeof *s->labels);
+    struct pcr_str bytes = {file->bytes, file->size};
+    if (!s->labels ||
+        pcr_onnx_labels(bytes, s->output_names, s->n_outputs, &s->arena, s->labels) < 0)
+        return out_of_memory(err);
+    return 0;
+}
+
 // --- opening and closing
 // ------------------------------------------------------------------------------------
 static int keep_externals(struct pacer_session *s, const struct pcr_model_file *file,
@@ -360,6 +374,8 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
         return pcr_err_prefix(err, code, "%s", path);
     if (code == 0)
         code = read_metadata(s, err);
+    if (code == 0)
+        code = read_labels(s, file, err);
     if (code == 0 && !options->skip_warm_up && (code = pcr_session_warm_up(s, err)) < 0)
         return pcr_err_prefix(err, code, "%s", path);
     if (file->has_loop) // a value may ask for any number of turns: the warm-up's cost says nothing
@@ -421,6 +437,19 @@ const char *pacer_session_metadata(const struct pacer_session *session, const ch
         if (strcmp(session->metadata[2 * i], key) == 0)
             return session->metadata[2 * i + 1];
     return NULL;
+}
+
+const char *const *pcr_session_classes(const struct pacer_session *session, const char *output,
+                                       size_t *n, bool *are_text) {
+    uintptr_t at = (uintptr_t)pcr_map_get(&session->output_index, pcr_str(output));
+    *n = 0;
+    *are_text = false;
+    if (!session->labels || at == 0)
+        return NULL;
+    const struct pcr_onnx_labels *labels = &session->labels[at - 1];
+    *n = labels->n;
+    *are_text = labels->are_text;
+    return labels->names;
 }
 
 const char *pacer_session_version(const struct pacer_session *session) {

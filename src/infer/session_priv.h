@@ -5,6 +5,7 @@
 
 #include "infer/infer.h"
 #include "infer/ort_priv.h"
+#include "onnx/onnx.h"
 
 #include <sys/stat.h>
 
@@ -34,6 +35,7 @@ struct pcr_model_file {
     const char *folder;                  // where external data is looked for
     struct pcr_external_file *externals; // distinct
     struct pcr_list_of_names *shapeless; // inputs and outputs without a declared rank
+    bool has_labels; // an operator is there that may say what classes are called
     bool has_loop; // what it costs depends on values, without a bound
     char version[17];
 };
@@ -68,6 +70,7 @@ struct pacer_session {
     struct pcr_map output_index;
     const char **metadata; // key, value, key, value …
     size_t n_metadata;     // pairs
+    struct pcr_onnx_labels *labels; // per output, or NULL: none are known
     char version[17];
     bool is_quantized;
     uint64_t run_ns;          // cost of one row; UINT64_MAX: not known

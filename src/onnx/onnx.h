@@ -42,6 +42,20 @@ struct pcr_onnx_visitor { // each may be NULL; the first negative answer ends th
 // for ONNX, its name: not ONNX, truncated, nested deeper than PCR_ONNX_DEPTH_MAX, no graph.
 int pcr_onnx_scan(struct pcr_str file, const struct pcr_onnx_visitor *visitor, void *ctx,
                   struct pacer_error *err);
+// What the columns of an output stand for, as far as the graph itself says: the class labels of the
+// classifier the output comes from, or the list that the index of its largest column is looked up
+// in.
+#define PCR_ONNX_LABELS_MAX 1000
+struct pcr_onnx_labels {
+    const char **names; // NULL: not known
+    size_t n;
+    bool are_text; // false: whole numbers, written out
+};
+// For each output its labels, in `arena`. `file` has been scanned. PACER_ENOMEM.
+int pcr_onnx_labels(struct pcr_str file, const char *const *outputs, size_t n_outputs,
+                    struct pcr_arena *arena, struct pcr_onnx_labels *labels);
+// Whether an operator of that name could make pcr_onnx_labels find something.
+bool pcr_onnx_makes_labels(struct pcr_str op_type);
 // What a file that is no ONNX model is instead ("a Git LFS pointer; …"), or NULL. Static text.
 const char *pcr_onnx_sniff(struct pcr_str file);
 // The text after a location was judged by its letters alone: NULL if it is a plain relative path,

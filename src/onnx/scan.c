@@ -17,6 +17,7 @@
 // Rejected: unpacking first and looking then. It copies every weight, and is itself what has to be
 // protected.
 #include "onnx/onnx.h"
+#include "onnx/wire.h"
 
 #include <stdio.h>
 
@@ -101,70 +102,33 @@ struct scan {
     bool is_known; // the fault is not that the bytes are something else
 };
 
-// One field as it was read off the wire.
-struct field {
-    uint64_t number;
-    unsigned wire_type;
-    uint64_t varint;
-    struct pcr_str bytes; // of wire type 2
-};
-
 static int broken(const struct scan *scan, const char *at, const char *what) {
     return pcr_err_at(scan->err, PACER_EMODEL, "onnx", (size_t)(at - scan->file.ptr),
                       "%s at byte %zu of %zu", what, (size_t)(at - scan->file.ptr), scan->file.len);
 }
 
-static bool read_varint(const char **at, const char *end, uint64_t *out) {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 70 && *at < end; shift += 7) {
-        uint8_t byte = (uint8_t) * (*at)++;
-        if (shift == 63 && byte > 1)
-            return false;
-        value |= (uint64_t)(byte & 0x7f) << (shift > 63 ? 63 : shift);
-        if (!(byte & 0x80)) {
-            *out = value;
-            return true;
-        }
-    }
-    return false;
-}
-
 // Reads the field at *at and moves behind it.
 static int read_field(const struct scan *scan, const char **at, const char *end,
-                      struct field *field) {
+                      struct pcr_onnx_field *field) {
     const char *start = *at;
-    uint64_t tag;
-    if (!read_varint(at, end, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
-        return broken(scan, start, "not a protobuf field");
-    *field = (struct field){.number = tag >> 3, .wire_type = (unsigned)(tag & 7)};
-    uint64_t size = 0;
-    switch (field->wire_type) {
-    case 0:
-        if (!read_varint(at, end, &field->varint))
-            return broken(scan, start, "a number that does not end");
+    switch (pcr_onnx_field_read(at, end, field)) {
+    case PCR_WIRE_OK:
         return 0;
-    case 1:
-        size = 8;
-        break;
-    case 2:
-        if (!read_varint(at, end, &size))
-            return broken(scan, start, "a length that does not end");
-        break;
-    case 5:
-        size = 4;
-        break;
-    default:
+    case PCR_WIRE_ENDLESS_NUMBER:
+        return broken(scan, start, "a number that does not end");
+    case PCR_WIRE_ENDLESS_LENGTH:
+        return broken(scan, start, "a length that does not end");
+    case PCR_WIRE_NO_TYPE:
         return broken(scan, start, "not a protobuf field (wire type)");
-    }
-    if (size > (uint64_t)(end - *at)) {
-        bool is_cut = end == scan->file.ptr + scan->file.len;
+    case PCR_WIRE_TOO_LONG:
         return broken(scan, start,
-                      is_cut ? "the file is cut short, or no ONNX model: it ends inside a field"
-                             : "a field is longer than the message around it");
+                      end == scan->file.ptr + scan->file.len
+                          ? "the file is cut short, or no ONNX model: it ends inside a field"
+                          : "a field is longer than the message around it");
+    case PCR_WIRE_NO_FIELD:
+        break;
     }
-    field->bytes = (struct pcr_str){*at, (size_t)size};
-    *at += size;
-    return 0;
+    return broken(scan, start, "not a protobuf field");
 }
 
 // A key and value of TensorProto.external_data.
@@ -174,7 +138,7 @@ static int read_entry(struct scan *scan, struct pcr_str entry) {
     const char *at = entry.ptr;
     const char *end = entry.ptr + entry.len;
     while (at < end) {
-        struct field field;
+        struct pcr_onnx_field field;
         int code = read_field(scan, &at, end, &field);
         if (code < 0)
             return code;
@@ -230,7 +194,7 @@ static int leave_value(struct scan *scan, uint64_t number) {
         scan, scan->visitor->value ? scan->visitor->value(scan->ctx, &scan->value, scan->err) : 0);
 }
 
-static int walk_child(struct scan *scan, enum message kind, const struct field *field,
+static int walk_child(struct scan *scan, enum message kind, const struct pcr_onnx_field *field,
                       uint32_t *seen, unsigned depth) {
     uint8_t edge = children[kind][field->number];
     enum message child = (enum message)(edge & ~ONCE);
@@ -268,7 +232,7 @@ static int walk(struct scan *scan, enum message kind, struct pcr_str bytes, unsi
     const char *at = bytes.ptr;
     const char *end = bytes.ptr + bytes.len;
     while (at < end) {
-        struct field field;
+        struct pcr_onnx_field field;
         int code = read_field(scan, &at, end, &field);
         if (code < 0)
             return code;

@@ -116,6 +116,23 @@ def test_decisions_that_do_not_fit_their_model(run, config, old, new, words):
     assert words in text and str(file) in text
 
 
+def test_classes_are_the_models_not_those_of_actions(run, config):
+    """classifier_int has no metadata; its graph says 10, 20, 30."""
+    text = DECISION.replace("model: classifier", "model: classifier_int").replace("up,", "up: 0,")
+    text = text.replace("[up: 0, down]", "[{up: 0}, {down: 0}]")
+    assert run("check", config(text.replace("{rise: buy, fall: sell, stay: hold}", "{30: a, 10: b, 20: c}"),
+                               "classifier_int")).returncode == 0
+    done = run("check", config(text.replace("{rise: buy, fall: sell, stay: hold}", "{30: a, 10: b, 2: c}"),
+                               "classifier_int"))
+    shown = done.stdout.decode()
+    assert done.returncode == 3 and "no class '2'; did you mean '20'?" in shown
+    assert "a class '20' without an action" in shown
+    named = text + "    classes: [rise, fall, stay]\n"
+    assert run("check", config(named, "classifier_int")).returncode == 0
+    done = run("check", config(named.replace(", stay]\n", "]\n"), "classifier_int"))
+    assert done.returncode == 3 and b"2 are named by classes" in done.stdout
+
+
 def test_a_contract_that_is_no_schema(run, config):
     file = config(DECISION)
     (file.parent / "contract.json").write_text('{"type": 3}')

@@ -38,6 +38,20 @@ static void summarize(struct pcr_str file, bool is_model) {
     pcr_arena_fini(&arena);
 }
 
+static void name_classes(struct pcr_str file) {
+    static const char *const outputs[] = {"probabilities", "odds"};
+    struct pcr_arena arena;
+    struct pcr_onnx_labels labels[2];
+    pcr_arena_init(&arena, 64 << 20);
+    PCR_ASSERT(pcr_onnx_labels(file, outputs, 2, &arena, labels) == 0);
+    for (size_t i = 0; i < 2; i++) {
+        PCR_ASSERT((labels[i].names != NULL) == (labels[i].n > 0));
+        for (size_t k = 0; k < labels[i].n; k++)
+            PCR_ASSERT(labels[i].names[k][0] != '\0');
+    }
+    pcr_arena_fini(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const struct pcr_onnx_visitor visitor = {see_external, see_value, NULL};
     struct pcr_str file = {(const char *)data, size};
@@ -45,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int code = pcr_onnx_scan(file, &visitor, &file, &err);
     PCR_ASSERT(code == 0 || (code == PACER_EMODEL && err.message[0]));
     summarize(file, code == 0);
+    if (code == 0)
+        name_classes(file);
     struct pcr_arena arena;
     struct pacer_tensor tensor;
     size_t count;

@@ -71,9 +71,9 @@ __attribute__((unused)) static void replace_model(struct fixture *f, const char 
         fail_msg("%s", err.message);
 }
 
-static const char *const fixture_models[] = {"trend",   "turned", "other",  "bare",
-                                             "garbled", "single", "counts", "double",
-                                             "echo",    "nan",    "dear"};
+static const char *const fixture_models[] = {
+    "trend", "turned", "other", "bare",    "garbled",   "single",   "counts",   "double", "echo",
+    "nan",   "dear",   "order", "encoded", "looked_up", "labelled", "contrary", "reg"};
 
 static int fixture_setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
@@ -154,6 +154,9 @@ __attribute__((unused)) static struct pcr_config_decision echo(struct fixture *f
     struct pcr_config_decision config = trend(f);
     config.model = "echo";
     config.n_actions = 2;
+    static const char *classes[] = {"rise", "fall"};
+    config.classes = classes;
+    config.n_classes = 2;
     for (size_t i = 0; i < 2; i++) {
         config.features[i].has_baseline = true;
         config.features[i].baseline = 0.5;

@@ -93,6 +93,9 @@ static void models_of_other_types_serve_as_well(void **state) {
 
     config = trend(f);
     config.model = "double";
+    static const char *classes[] = {"rise", "fall", "stay"};
+    config.classes = classes;
+    config.n_classes = 3;
     for (size_t i = 0; i < 2; i++)
         config.features[i].has_baseline = true;
     use(f, &config);

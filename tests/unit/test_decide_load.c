@@ -133,9 +133,9 @@ static void faults_of_the_model(void **state) {
     assert_int_equal(found.line[1], 12);
     for (size_t i = 0; i < 2; i++)
         config.features[i].has_baseline = true;
-    use(f, &config); // with baselines it serves; its classes are those of actions, in their order
+    use(f, &config); // with baselines it serves; its classes are in its graph
     config.n_actions = 2;
-    expect_fault(f, &config, 5, "has 3 classes, but 2 are named (actions, in their order)");
+    expect_fault(f, &config, 5, "a class 'stay' without an action");
 
     config = trend(f);
     config.model = "garbled";
@@ -158,8 +158,88 @@ static void faults_of_the_model(void **state) {
     config.features[0].baseline = 0;
     expect_fault(f, &config, 5, "cannot answer an example");
     config = echo(f);
-    config.n_actions = 3; // echo has two columns, which its shape does not say
+    static const char *classes[] = {"rise", "fall", "stay"};
+    config.classes = classes;
+    config.n_classes = config.n_actions = 3; // echo has two columns, which its shape does not say
     expect_fault(f, &config, 5, "a column for each class");
+}
+
+// The order in which actions are written says nothing.
+static void classes_come_from_the_model(void **state) {
+    struct fixture *f = *state;
+    static const char *const models[] = {"order", "encoded", "looked_up"};
+    for (size_t i = 0; i < PCR_COUNT_OF(models); i++) {
+        struct pcr_config_decision config = trend(f);
+        config.model = models[i];
+        config.min_confidence = 0;
+        for (size_t k = 0; k < 2; k++) {
+            config.features[k].has_baseline = true;
+            config.features[k].baseline = 0;
+        }
+        use(f, &config);
+        assert_string_equal( // the first column is stay, whose score is up
+            text_at(ask_features(f, 200, "{\"up\":9,\"down\":0}"), "/action"), "keep");
+        assert_string_equal(text_at(ask_features(f, 200, "{\"up\":0,\"down\":9}"), "/action"),
+                            "sell");
+        assert_string_equal(text_at(ask_features(f, 200, "{\"up\":-9,\"down\":-9}"), "/action"),
+                            "buy");
+        config.actions[2].label = "rises";
+        config.actions[0].label = "stay";
+        struct found found = {0};
+        assert_int_equal(pcr_decision_check(&config, f->repository, note, &found), 2);
+        assert_non_null(strstr(found.text[0], "a class 'rise' without an action"));
+        assert_non_null(strstr(found.text[1], "no class 'rises'; did you mean 'rise'?"));
+    }
+}
+
+static void classes_that_nobody_knows_are_asked_for(void **state) {
+    struct fixture *f = *state;
+    struct pcr_config_decision config = trend(f);
+    for (size_t k = 0; k < 2; k++) {
+        config.features[k].has_baseline = true;
+        config.features[k].baseline = (double)k; // the second class is the likeliest
+    }
+    config.model = "double";
+    expect_fault(f, &config, 5, "write classes: [NAME, NAME] in the order of its columns");
+    config.model = "labelled";
+    expect_fault(f, &config, 5, "write classes: [NAME, NAME] in the order of its columns");
+    static const char *right[] = {"stay", "fall", "rise"}, *wrong[] = {"stay", "rise", "fall"};
+    config.n_classes = 3;
+    config.classes = right;
+    use(f, &config);
+    config.classes = wrong;
+    expect_fault(f, &config, 5, "but the model's own output 'label' says 'fall'");
+    config.classes = right;
+    config.n_classes = config.n_actions = 2;
+    config.actions[0].label = "stay";
+    expect_fault(f, &config, 5, "has 3 classes, but 2 are named by classes");
+}
+
+static void namings_must_agree(void **state) {
+    struct fixture *f = *state;
+    struct pcr_config_decision config = trend(f);
+    static const char *classes[] = {"rise", "stay", "fall"}, *twice[] = {"rise", "rise", "fall"};
+    config.model = "contrary";
+    expect_fault(
+        f, &config, 5,
+        "column 0 is 'rise' by its metadata entry pacer.classes, but 'stay' by the labels");
+    config = trend(f);
+    config.classes = classes;
+    config.n_classes = 3;
+    config.model = "bare";
+    for (size_t k = 0; k < 2; k++)
+        config.features[k].has_baseline = true;
+    expect_fault(f, &config, 5, "column 1 is 'stay' by classes, but 'fall' by the labels");
+    config.model = "double";
+    config.classes = twice;
+    expect_fault(f, &config, 5, "the class 'rise' is there twice by classes");
+}
+
+static void a_regressor_decides_nothing(void **state) {
+    struct fixture *f = *state;
+    struct pcr_config_decision config = trend(f);
+    config.model = "reg";
+    expect_fault(f, &config, 5, "gives one number per row ('variable'), not probabilities");
 }
 
 static void faults_of_the_contract(void **state) {
@@ -289,6 +369,10 @@ int main(void) {
         TEST(faults_of_the_configuration),
         TEST(faults_between_configuration_and_model),
         TEST(faults_of_the_model),
+        TEST(classes_come_from_the_model),
+        TEST(classes_that_nobody_knows_are_asked_for),
+        TEST(namings_must_agree),
+        TEST(a_regressor_decides_nothing),
         TEST(faults_of_the_contract),
         TEST(the_example_request_works_and_fits_its_schema),
         TEST(without_limits_no_context_is_needed),

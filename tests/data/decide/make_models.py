@@ -31,9 +31,9 @@ def metadata(features=("up", "down"), classes=CLASSES, baseline=(0.0, 0.0)):
     }
 
 
-def write(name, nodes, inputs, outputs, props=None, constants=()):
+def write(name, nodes, inputs, outputs, props=None, constants=(), opset_ml=1):
     graph = helper.make_graph(nodes, "test", inputs, outputs, list(constants))
-    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("ai.onnx.ml", 1)]
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("ai.onnx.ml", opset_ml)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     if props:
         helper.set_model_props(model, props)
@@ -99,6 +99,36 @@ def main():
         helper.make_tensor("size", INT64, [2], [256, 256]),
     ]
     write("dear.onnx", nodes, row, outputs(), metadata(), constants)
+
+    # No metadata, and labels in an order that is not the alphabet's (stay, fall, rise): in the
+    # attributes of a classifier, as whole numbers that an encoder names, as what ArgMax looks up,
+    # and where nothing but a label output says it.
+    bare = ["stay", "fall", "rise"]
+    write("order.onnx", [classifier("input", classes=bare)], row, outputs())
+    numbers = classifier("input")
+    labels = next(a for a in numbers.attribute if a.name == "classlabels_strings")
+    labels.CopyFrom(helper.make_attribute("classlabels_ints", [7, 3, 5]))
+    numbers.output[0] = "number"
+    names = helper.make_node("LabelEncoder", ["number"], ["label"], domain="ai.onnx.ml",
+                             keys_int64s=[3, 5, 7], values_strings=["fall", "rise", "stay"])
+    write("encoded.onnx", [numbers, names], row, outputs(), opset_ml=2)
+    weights32 = helper.make_tensor("weights", FP32, [2, 3], [1, 0, 0, 0, 1, 0])
+    softmax = [
+        helper.make_node("MatMul", ["input", "weights"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["probabilities"], ["best"], axis=1, keepdims=0),
+    ]
+    texts = helper.make_tensor("classes", TensorProto.STRING, [3], [c.encode() for c in bare])
+    look_up = helper.make_node("Gather", ["classes", "best"], ["label"])
+    write("looked_up.onnx", softmax + [look_up], row, outputs(), constants=[weights32, texts])
+    named = [helper.make_node("Identity", ["best"], ["same"]),
+             helper.make_node("LabelEncoder", ["same"], ["label"], domain="ai.onnx.ml",
+                              keys_int64s=[0, 1, 2], values_strings=bare)]
+    write("labelled.onnx", softmax + named, row, outputs(), constants=[weights32], opset_ml=2)
+    write("contrary.onnx", [classifier("input", classes=bare)], row, outputs(), metadata())
+    regression = helper.make_node("LinearRegressor", ["input"], ["variable"], domain="ai.onnx.ml",
+                                  coefficients=[1.0, 2.0], intercepts=[0.0])
+    write("reg.onnx", [regression], row, [info("variable", FP32, ["N", 1])])
 
     # FP64 throughout; the only output has another name, and there is no metadata.
     weights = helper.make_tensor("weights", FP64, [2, 3], [1, 0, 0, 0, 1, 0])
