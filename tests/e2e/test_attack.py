@@ -83,15 +83,6 @@ def test_a_fifo_among_the_models_holds_nothing_up(server, models):
     assert "pipe" not in states
 
 
-def test_what_a_reload_cannot_change_is_said(server, models):
-    one = server(config="workers: 1\n", models=models("plus1"))
-    one.config.write_text("workers: 2\n", encoding="utf-8")
-    one.process.send_signal(signal.SIGHUP)
-    one.wait_for_log(r"reloaded")
-    assert "'workers' changed: takes effect after a restart" in one.log
-    assert "'listen'" not in one.log and "'http.body_bytes_max'" not in one.log
-
-
 def test_options_of_the_whole_server(server):
     answer = server().raw(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 204 ")
