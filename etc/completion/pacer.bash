@@ -15,6 +15,7 @@ _pacer() {
     serve:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warn error' -- "$cur"); return ;;
     serve:--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
     serve:--drain) return ;;
+    serve:--request-timeout) return ;;
     serve:--body-max) return ;;
     serve:--cors-origin) return ;;
     serve:--set) return ;;
@@ -25,6 +26,7 @@ _pacer() {
     check:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warn error' -- "$cur"); return ;;
     check:--log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur"); return ;;
     check:--drain) return ;;
+    check:--request-timeout) return ;;
     check:--body-max) return ;;
     check:--cors-origin) return ;;
     check:--set) return ;;
@@ -33,8 +35,8 @@ _pacer() {
     esac
     if [[ $cur == -* ]]; then
         case $command in
-        serve) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --body-max --cors-origin --set --help' ;;
-        check) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --body-max --cors-origin --json --set --help' ;;
+        serve) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --set --help' ;;
+        check) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --json --set --help' ;;
         run) words='--input --output --quantized --help' ;;
         inspect) words='--json --help' ;;
         version) words='--json --help' ;;

@@ -64,7 +64,7 @@ struct pcr_config {
     int workers; // threads for dear models; 0: one per core
     const char *log_level, *log_format;
     bool access_log;
-    uint64_t drain_ms;
+    uint64_t drain_ms, request_timeout_ms;
     // http: {…}
     size_t http_header_bytes_max, http_headers_max, http_target_bytes_max, http_body_bytes_max,
         http_body_memory_max, http_connections_max, http_connections_per_peer_max, http_requests_per_connection_max,

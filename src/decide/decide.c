@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One decision from its request to its answer, on the request's loop.
+// One decision from its request to its answer: reading, the run and judging are one call of the
+// engine, which does all of it on the request's loop where that is cheap, else on a worker.
 #include "decide/decide_priv.h"
 
 struct state {
@@ -15,7 +16,6 @@ static void count(_Atomic uint64_t *counter) {
 static void finish(struct pcr_decide_call *call, int status, struct pcr_str answer) {
     call->status = status;
     call->answer = answer;
-    call->done(call);
 }
 
 static void fail(struct pcr_decide_call *call, int status, const char *message) {
@@ -64,7 +64,7 @@ static void broke_contract(struct pcr_decide_call *call, const char *pointer,
     finish(call, 500, pcr_decide_error_write(call->arena, message, pointer ? pointer : ""));
 }
 
-static void answer(struct pcr_decide_call *call, const struct pacer_tensor *output) {
+static void judge(struct pcr_decide_call *call, const struct pacer_tensor *output) {
     struct pcr_decision *decision = call->decision;
     struct state *state = call->state;
     struct pcr_decide_verdict verdict = {
@@ -95,30 +95,63 @@ static void answer(struct pcr_decide_call *call, const struct pacer_tensor *outp
     }
 }
 
-// The reference to the model is given back last: the outputs may be memory of its session.
+// The two hooks of the engine. Once the call has its status there is nothing to do any more.
+
+static int stop_here(struct pcr_infer_call *infer) {
+    return pcr_err(&infer->error, PACER_EINVAL, "decide", "the decision was not computed");
+}
+
+static int read_request(struct pcr_infer_call *infer) {
+    struct pcr_decide_call *call = infer->user;
+    struct state *state = call->state;
+    struct pcr_decide_bads bads = {.arena = call->arena};
+    if (!pcr_decide_request_read(call->decision, state->plan, call->body, &state->request, &bads)) {
+        refuse(call, &bads);
+        return stop_here(infer);
+    }
+    if (!pcr_decide_batch_make(call->decision, state->plan, &state->request, call->arena,
+                               &state->batch)) {
+        out_of_memory(call);
+        return stop_here(infer);
+    }
+    infer->run = state->batch.run;
+    return 0;
+}
+
+static int write_answer(struct pcr_infer_call *infer) {
+    struct pcr_decide_call *call = infer->user;
+    PCR_ASSERT(infer->n_outputs == 1);
+    judge(call, &infer->outputs[0]);
+    return call->status == 200 ? 0 : stop_here(infer);
+}
+
 static void on_inferred(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
-    struct pcr_model *model = infer->model;
-    if (infer->status < 0) {
+    if (call->status == 0) {
         if (infer->status != PACER_ECANCELED) // then nobody hears the answer
             PCR_LOG_PER_REQUEST(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path,
                                 infer->error.message);
         fail(call, status_of(infer->status), infer->error.message);
-    } else {
-        PCR_ASSERT(infer->n_outputs == 1);
-        answer(call, &infer->outputs[0]);
     }
-    pcr_model_unref(model); // `call` is gone
+    call->done(call);
 }
 
-// Gives `model` to the call, or returns false after it has answered; the reference stays the
-// caller's then.
+static void unref_model(void *model) {
+    pcr_model_unref(model);
+}
+
+// Takes the reference to `model`. False: the call has its status.
 static bool prepare(struct pcr_decide_call *call, struct pcr_model *model) {
-    struct pcr_decision *decision = call->decision;
+    // As long as the arena, and registered before the run: outputs are released first.
+    if (!pcr_arena_on_reset(call->arena, unref_model, model)) {
+        pcr_model_unref(model);
+        out_of_memory(call);
+        return false;
+    }
     struct state *state = pcr_arena_calloc(call->arena, 1, sizeof *state);
     call->state = state;
     if (state)
-        state->plan = pcr_decide_plan_of(decision, model, call->arena);
+        state->plan = pcr_decide_plan_of(call->decision, model, call->arena);
     if (!state || !state->plan) {
         out_of_memory(call);
         return false;
@@ -127,39 +160,29 @@ static bool prepare(struct pcr_decide_call *call, struct pcr_model *model) {
         fail(call, 503, state->plan->unfit);
         return false;
     }
-    struct pcr_decide_bads bads = {.arena = call->arena};
-    if (!pcr_decide_request_read(decision, state->plan, call->body, &state->request, &bads)) {
-        refuse(call, &bads);
-        return false;
-    }
-    if (!pcr_decide_batch_make(decision, state->plan, &state->request, call->arena,
-                               &state->batch)) {
-        out_of_memory(call);
-        return false;
-    }
     return true;
 }
 
 void pcr_decide(struct pcr_decide_call *call) {
     struct pcr_decision *decision = call->decision;
     struct pacer_error err = {0};
+    call->status = 0;
     struct pcr_model *model = pcr_repository_get(call->repository, pcr_str(decision->model),
                                                  pcr_str(decision->model_version), &err);
-    if (!model) {
+    if (!model)
         fail(call, 503, err.message);
+    if (!model || !prepare(call, model)) {
+        call->done(call);
         return;
     }
-    if (!prepare(call, model)) {
-        pcr_model_unref(model);
-        return;
-    }
-    struct state *state = call->state;
     call->infer = (struct pcr_infer_call){
         .model = model,
-        .run = state->batch.run,
         .arena = call->arena,
         .loop = call->loop,
         .done = on_inferred,
+        .read = read_request,
+        .write = write_answer,
+        .is_large = call->body.len > PCR_INLINE_BODY_BYTES_MAX,
         .user = call,
         .deadline_ns = call->deadline_ns,
     };

@@ -64,7 +64,8 @@ struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
     void *state;                 // private
 };
 void pcr_decide(struct pcr_decide_call *call);
-// The client is gone: as pcr_engine_cancel. Between pcr_decide and `done`, on the loop.
+// Nobody waits for the answer any more; `done` comes all the same, with a 503 if nothing was
+// computed yet. Between pcr_decide and `done`, on the loop's thread.
 void pcr_decide_cancel(struct pcr_decide_call *call);
 
 struct pcr_decision_stats {

@@ -17,6 +17,7 @@
 #define PCR_DECIDE_FAULTS_MAX 100
 #define PCR_DECIDE_USER_ID_MAX 128 // characters
 #define PCR_DECIDE_PLANS_MAX 64
+#define PCR_DECIDE_LINES 128 // a cache line and the one that is fetched with it
 #define PCR_DECIDE_EFFECT_MIN 0.0005 // a factor below this says nothing
 
 // --- a decision --------------------------------------------------------------------------------
@@ -45,11 +46,13 @@ struct pcr_decide_class {
     const char *action;
 };
 
-// How one version of a model serves the decision. Immutable once made; found by content hash.
+// How one version of a model serves the decision. Immutable once made; found by content hash and
+// batch size.
 struct pcr_decide_plan {
     struct pcr_decide_plan *next;
     struct pcr_arena arena; // owns all of it, where the plan was published
     const char *version;    // the content hash
+    size_t rows_max;        // the model's max_batch_size where one was set, else 0
     const char *unfit;      // NULL, or why this version cannot serve the decision
     const char *input, *output;
     const char *label; // an output that the classes can be held against, or NULL
@@ -91,7 +94,8 @@ struct pcr_decision {
     _Atomic(struct pcr_decide_plan *) plans;
     pthread_mutex_t publish;
     size_t n_plans;
-    struct pcr_decide_counters counters;
+    // On lines of their own: every request changes them, and reads all of the above.
+    _Alignas(PCR_DECIDE_LINES) struct pcr_decide_counters counters;
 };
 
 // Faults found while a decision is made or a model is looked at; `line` is the configuration's, 0

@@ -442,10 +442,11 @@ static int look_at_model(struct pcr_decision *decision, struct pcr_repository *r
 // PACER_ENOMEM, or 0 with faults or none; *out is there unless memory is out.
 static int make(const struct pcr_config_decision *config, struct pcr_repository *repository,
                 struct pcr_decide_report *report, struct pcr_decision **out) {
-    struct pcr_decision *decision = calloc(1, sizeof *decision);
+    struct pcr_decision *decision = aligned_alloc(PCR_DECIDE_LINES, sizeof *decision);
     *out = decision;
     if (!decision)
         return PACER_ENOMEM;
+    memset(decision, 0, sizeof *decision);
     pcr_arena_init(&decision->arena, DECISION_BYTES_MAX);
     pcr_map_init(&decision->feature_of);
     pthread_mutex_init(&decision->publish, NULL);

@@ -127,6 +127,12 @@ static void look_at_input(struct compile *c) {
             "export the model with a dynamic first dimension, or set max_factors: 0 "
             "for a model of one row",
             model, (long long)inputs[0].shape[0], want + 1);
+    size_t rows = c->decision->max_factors ? want + 1 : 1;
+    if (c->plan->rows_max && rows > c->plan->rows_max)
+        pcr_decide_fault(c->report, c->decision->line,
+                         "factors need %zu rows at once, but max_batch_size of model '%s' is %zu; "
+                         "raise it to %zu, or set max_factors: 0",
+                         rows, model, c->plan->rows_max, rows);
     c->plan->input = pcr_arena_dup(c->arena, pcr_str(inputs[0].name));
     c->plan->input_dtype = dtype;
 }
@@ -406,11 +412,16 @@ static bool look_at_features(struct compile *c) {
 
 // --- the whole ---------------------------------------------------------------------------------
 
+static size_t rows_max(const struct pcr_model *model) {
+    return model->max_batch_size_is_set ? (size_t)model->max_batch_size : 0;
+}
+
 int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pcr_model *model,
                             struct pcr_arena *arena, struct pcr_decide_plan *plan,
                             struct pcr_decide_report *report) {
     struct compile c = {decision, model, arena, plan, report, NULL, 0, NULL};
     plan->next = NULL;
+    plan->rows_max = rows_max(model);
     plan->unfit = plan->input = plan->output = plan->label = NULL;
     plan->input_dtype = plan->output_dtype = PACER_DTYPE_INVALID;
     plan->classes = NULL;
@@ -428,9 +439,10 @@ int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pc
 }
 
 static const struct pcr_decide_plan *find(const struct pcr_decision *decision,
-                                          const char *version) {
+                                          const struct pcr_model *model) {
     struct pcr_decide_plan *plan = atomic_load_explicit(&decision->plans, memory_order_acquire);
-    while (plan && strcmp(plan->version, version) != 0)
+    while (plan && (plan->rows_max != rows_max(model) ||
+                    strcmp(plan->version, model->content_hash) != 0))
         plan = plan->next;
     return plan;
 }
@@ -481,11 +493,11 @@ static const struct pcr_decide_plan *publish(struct pcr_decision *decision,
 const struct pcr_decide_plan *pcr_decide_plan_of(struct pcr_decision *decision,
                                                  const struct pcr_model *model,
                                                  struct pcr_arena *arena) {
-    const struct pcr_decide_plan *plan = find(decision, model->content_hash);
+    const struct pcr_decide_plan *plan = find(decision, model);
     if (plan)
         return plan;
     pthread_mutex_lock(&decision->publish);
-    plan = find(decision, model->content_hash);
+    plan = find(decision, model);
     bool full = decision->n_plans >= PCR_DECIDE_PLANS_MAX;
     if (!plan && !full)
         plan = publish(decision, model);

@@ -10,7 +10,6 @@
 #include "infer/repository_priv.h"
 #include "infer/session_priv.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 // Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three
@@ -19,6 +18,9 @@
 // A further row costs less than the first one; the guess until cost models are measured per batch
 // size.
 #define ROW_SHARE 8
+
+// A character of text is cheaper to write than a number, which takes some 10 to 20 bytes.
+#define BYTES_PER_ELEMENT 16
 
 // A run that was taken for cheap and took this long is a strike; STRIKES_OUT keep the model's runs
 // off the loops until as many timely ones have worked them off.
@@ -106,6 +108,8 @@ static uint64_t rows_of(const struct pcr_infer_call *call) {
     return batched ? (uint64_t)run->inputs[0].shape[0] : 1;
 }
 
+// One addition per request, when all is known: clients hold the counts of the parts against each
+// other.
 static void count(const struct pcr_infer_call *call, uint64_t end_ns) {
     struct pcr_model_stats more = {0};
     uint64_t total_ns = end_ns - call->submitted_ns;
@@ -119,45 +123,106 @@ static void count(const struct pcr_infer_call *call, uint64_t end_ns) {
         more.success_ns = total_ns;
         more.inference_count = rows_of(call);
         more.execution_count = 1;
-        more.infer_count = 1;
+        more.input_count = more.infer_count = more.output_count = 1;
+        more.input_ns = call->input_ns;
         more.infer_ns = call->infer_ns;
-        more.last_inference_ms = pcr_clock_real_ns() / PCR_NS_PER_MS;
+        more.output_ns = call->output_ns;
+        more.last_inference_ms = end_ns / PCR_NS_PER_MS;
     }
     pcr_model_count(call->model, &more);
 }
 
-static void execute(struct pcr_infer_call *call, uint64_t start_ns) {
-    call->queue_ns = start_ns - call->submitted_ns;
-    uint64_t end_ns = start_ns;
-    if (atomic_load_explicit(&call->engine->stopping, memory_order_relaxed)) {
+// Whether there is still somebody to compute it for.
+static bool is_wanted(struct pcr_infer_call *call, uint64_t now_ns) {
+    if (atomic_load_explicit(&call->engine->stopping, memory_order_relaxed))
         call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
                                "the server is stopping; the request was not computed");
-    } else if (atomic_load_explicit(&call->canceled, memory_order_relaxed)) {
+    else if (atomic_load_explicit(&call->canceled, memory_order_relaxed))
         call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
-                               "the client is gone; the request was not computed");
-    } else if (call->deadline_ns && start_ns >= call->deadline_ns) {
+                               "the client went away; the request was not computed");
+    else if (call->deadline_ns && now_ns >= call->deadline_ns)
         call->status =
             pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
                     "the request's time was up after %llu ms in the queue; it was not computed",
-                    (unsigned long long)(call->queue_ns / PCR_NS_PER_MS));
-    } else {
-        struct pcr_session_job job = {.session = call->model->session,
-                                      .run = &call->run,
-                                      .arena = call->arena,
-                                      .options = call->engine->run_options};
-        call->status = pcr_session_run_checked(&job, &call->error);
-        call->outputs = job.outputs;
-        call->n_outputs = job.n_outputs;
-        end_ns = pcr_clock_mono_ns();
-        call->infer_ns = end_ns - start_ns;
-        if (call->looks_cheap)
-            note_cost(call);
-    }
-    count(call, end_ns);
+                    (unsigned long long)((now_ns - call->submitted_ns) / PCR_NS_PER_MS));
+    return call->status == 0;
 }
 
+// Fills call->run, and looks at it. A deadline may be part of what was read.
+static bool read_run(struct pcr_infer_call *call, uint64_t *now_ns) {
+    if (call->read) {
+        uint64_t start_ns = *now_ns;
+        call->status = call->read(call);
+        *now_ns = pcr_clock_mono_ns();
+        call->input_ns = *now_ns - start_ns;
+    }
+    if (call->status == 0)
+        call->status = pcr_model_check(call->model, &call->run, &call->error);
+    return call->status == 0;
+}
+
+static void run(struct pcr_infer_call *call, uint64_t *now_ns) {
+    struct pcr_session_job job = {.session = call->model->session,
+                                  .run = &call->run,
+                                  .arena = call->arena,
+                                  .options = call->engine->run_options};
+    uint64_t start_ns = *now_ns;
+    call->status = pcr_session_run_checked(&job, &call->error);
+    call->outputs = job.outputs;
+    call->n_outputs = job.n_outputs;
+    *now_ns = pcr_clock_mono_ns();
+    call->infer_ns = *now_ns - start_ns;
+    if (call->looks_cheap)
+        note_cost(call);
+}
+
+static void write_answer(struct pcr_infer_call *call, uint64_t *now_ns) {
+    if (call->status < 0 || !call->write)
+        return;
+    uint64_t start_ns = *now_ns;
+    call->status = call->write(call);
+    *now_ns = pcr_clock_mono_ns();
+    call->output_ns = *now_ns - start_ns;
+}
+
+// How much there is to write is known only now: a small input may have a large output.
+static bool is_much_to_write(const struct pcr_infer_call *call) {
+    size_t elements = 0;
+    if (!call->write || call->writes_no_text)
+        return false;
+    for (size_t i = 0; i < call->n_outputs; i++) {
+        size_t count;
+        const struct pacer_tensor *output = &call->outputs[i];
+        if (pacer_shape_count(output->shape, output->rank, &count) < 0 ||
+            count > PCR_INLINE_ELEMENTS_MAX)
+            return true;
+        if (output->dtype == PACER_BYTES)
+            for (size_t k = 0; k < count && elements <= PCR_INLINE_ELEMENTS_MAX; k++)
+                elements += ((const struct pacer_bytes *)output->data)[k].size / BYTES_PER_ELEMENT;
+        elements += count;
+    }
+    return elements > PCR_INLINE_ELEMENTS_MAX;
+}
+
+// All that is left to do, on a worker: it never comes back to the loop half done, so that the
+// engine may end while answers are still in a mailbox.
 static void on_worker(struct pcr_job *job) {
-    execute(PCR_CONTAINER_OF(job, struct pcr_infer_call, job), pcr_clock_mono_ns());
+    struct pcr_infer_call *call = PCR_CONTAINER_OF(job, struct pcr_infer_call, job);
+    uint64_t now_ns = pcr_clock_mono_ns();
+    if (call->stage == PCR_INFER_WRITE) {
+        write_answer(call, &now_ns);
+        count(call, now_ns);
+        return;
+    }
+    call->queue_ns = now_ns - call->queued_ns;
+    bool wanted = is_wanted(call, now_ns);
+    if (wanted && call->stage == PCR_INFER_READ)
+        wanted = read_run(call, &now_ns) && is_wanted(call, now_ns);
+    if (wanted) {
+        run(call, &now_ns);
+        write_answer(call, &now_ns);
+    }
+    count(call, now_ns);
 }
 
 static void on_loop(struct pcr_job *job) {
@@ -165,33 +230,56 @@ static void on_loop(struct pcr_job *job) {
     call->done(call);
 }
 
+// To a worker, from this stage on; false: the queue is full.
+static bool hand_over(struct pcr_infer_call *call, enum pcr_infer_stage stage) {
+    call->stage = stage;
+    call->job = (struct pcr_job){.loop = call->loop, .run = on_worker, .done = on_loop};
+    int code = pcr_pool_submit(call->engine->pool, &call->job);
+    if (code < 0)
+        call->status =
+            pcr_err(&call->error, code, "engine",
+                    "model '%s' is busy: the queue of the workers is full; try again later",
+                    call->model->name);
+    return code == 0;
+}
+
+// All on the loop, as far as it is cheap; false: a worker goes on with it.
+static bool run_here(struct pcr_infer_call *call, uint64_t *now_ns) {
+    if (!is_wanted(call, *now_ns))
+        return true;
+    run(call, now_ns);
+    if (call->status == 0 && is_much_to_write(call))
+        return !hand_over(call, PCR_INFER_WRITE);
+    write_answer(call, now_ns);
+    return true;
+}
+
+// False: a worker goes on with it.
+static bool begin(struct pcr_infer_call *call, uint64_t *now_ns) {
+    if (call->read && call->is_large)
+        return !hand_over(call, PCR_INFER_READ);
+    if (!read_run(call, now_ns))
+        return true;
+    call->queued_ns = *now_ns;
+    call->looks_cheap = is_cheap(call);
+    if (call->looks_cheap && !is_out(call))
+        return run_here(call, now_ns);
+    return !hand_over(call, PCR_INFER_RUN);
+}
+
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
-    call->submitted_ns = pcr_clock_mono_ns();
+    uint64_t now_ns = pcr_clock_mono_ns();
+    call->engine = engine;
+    call->submitted_ns = call->queued_ns = now_ns;
     call->outputs = NULL;
     call->n_outputs = 0;
-    call->queue_ns = 0;
-    call->infer_ns = 0;
-    call->status = pcr_model_check(call->model, &call->run, &call->error);
-    if (call->status < 0) {
-        count(call, call->submitted_ns);
-        call->done(call);
+    call->queue_ns = call->input_ns = call->infer_ns = call->output_ns = 0;
+    call->status = 0;
+    call->looks_cheap = false;
+    atomic_init(&call->canceled, false);
+    if (!begin(call, &now_ns))
         return;
-    }
-    call->engine = engine;
-    call->looks_cheap = is_cheap(call);
-    if (call->looks_cheap && !is_out(call)) {
-        execute(call, call->submitted_ns);
-        call->done(call);
-        return;
-    }
-    call->job = (struct pcr_job){.loop = call->loop, .run = on_worker, .done = on_loop};
-    int code = pcr_pool_submit(engine->pool, &call->job);
-    if (code == 0)
-        return;
-    call->status = pcr_err(&call->error, code, "engine",
-                           "model '%s' is busy: the queue of the workers is full; try again later",
-                           call->model->name);
-    count(call, call->submitted_ns);
+    count(call, now_ns);
     call->done(call);
 }
 

@@ -8,6 +8,7 @@
 #include "loop/loop.h"
 
 #include <pacer/session.h>
+#include <stdatomic.h>
 
 // --- sessions, as the other rooms need them
 // ------------------------------------------------------------------ As pacer_session_run, but the
@@ -70,7 +71,9 @@ struct pcr_model {
 void pcr_model_ref(struct pcr_model *model);
 void pcr_model_unref(struct pcr_model *model); // NULL is fine
 void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out);
-// Adds to the statistics. `last_inference_ms` replaces, 0 leaves it. Any thread.
+// Adds to the statistics. `last_inference_ms` replaces, 0 leaves it; it is monotonic time here, so
+// that a run need not ask for the wall clock, and milliseconds since 1970 in pcr_model_stats. Any
+// thread.
 void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
 // pcr_session_check with the model's name, and its batch size where that was set.
 int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,
@@ -128,12 +131,24 @@ bool pcr_repository_ready(struct pcr_repository *repository); // all models that
 // Runs a request: at once on the calling loop where the model is cheap (measured cost under
 // INLINE_NS), else on a worker.
 struct pcr_engine;
+// From here on reading a request, or writing an answer, is a worker's work: below it takes well
+// under a millisecond, at 64 MiB a second in which no other connection of the loop would be served.
+#define PCR_INLINE_BODY_BYTES_MAX ((size_t)256 << 10)
+#define PCR_INLINE_ELEMENTS_MAX ((size_t)16 << 10)
+enum pcr_infer_stage { PCR_INFER_READ, PCR_INFER_RUN, PCR_INFER_WRITE };
 struct pcr_infer_call {      // the caller's memory until `done`
     struct pcr_model *model; // one reference, given back by the caller
-    struct pacer_run run;    // borrowed until `done`
+    struct pacer_run run;    // borrowed until `done`; or made by `read`
     struct pcr_arena *arena; // results live here
     struct pcr_loop *loop;   // `done` is called on this one
     void (*done)(struct pcr_infer_call *call);
+    // Either may be NULL. Before and after the run, on the loop's thread or on a worker, so they
+    // may use nothing but the call and what is safe for any thread. They return 0, or a code with
+    // call->error set, which ends the call. `read` sets call->run, and may set call->deadline_ns.
+    int (*read)(struct pcr_infer_call *call);
+    int (*write)(struct pcr_infer_call *call);
+    bool is_large;         // more than PCR_INLINE_BODY_BYTES_MAX to read
+    bool writes_no_text;   // may be set by `read`: what `write` costs does not grow with the outputs
     void *user;
     uint64_t
         deadline_ns; // monotonic; 0: none. Past it the call fails with PACER_ETIMEDOUT, uncomputed
@@ -142,12 +157,13 @@ struct pcr_infer_call {      // the caller's memory until `done`
     struct pacer_error error;
     const struct pacer_tensor *outputs;
     size_t n_outputs;
-    uint64_t queue_ns, infer_ns;
-    struct pcr_job job;        // private
-    uint64_t submitted_ns;     // private
-    struct pcr_engine *engine; // private
-    bool looks_cheap;          // private: by its size
-    _Atomic bool canceled;     // private
+    uint64_t queue_ns, input_ns, infer_ns, output_ns;
+    struct pcr_job job;                // private
+    uint64_t submitted_ns, queued_ns;  // private
+    struct pcr_engine *engine;         // private
+    bool looks_cheap;                  // private: by its size
+    enum pcr_infer_stage stage;        // private: what the worker begins with
+    atomic_bool canceled;              // private
 };
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err);
@@ -156,8 +172,9 @@ int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **ou
 void pcr_engine_destroy(struct pcr_engine *engine);
 // On call->loop's thread. `done` is always called exactly once, possibly before this returns.
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call);
-// Nobody waits for the answer any more: if the run has not begun it never will. `done` comes all the
-// same, with PACER_ECANCELED. Between submit and `done`, on call->loop's thread.
+// Nobody waits for the answer any more: if it is not being computed yet it fails with
+// PACER_ECANCELED, else it goes on. `done` comes all the same. Between submit and `done`, on the
+// loop's thread.
 void pcr_engine_cancel(struct pcr_infer_call *call);
 
 #endif

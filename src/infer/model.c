@@ -132,6 +132,12 @@ void pcr_model_count(struct pcr_model *shown, const struct pcr_model_stats *more
         atomic_store_explicit(&slot->fields[last], fields[last], memory_order_relaxed);
 }
 
+static uint64_t real_ms(uint64_t mono_ms) {
+    uint64_t now_ms = pcr_clock_mono_ns() / PCR_NS_PER_MS;
+    uint64_t ago_ms = now_ms > mono_ms ? now_ms - mono_ms : 0;
+    return pcr_clock_real_ns() / PCR_NS_PER_MS - ago_ms;
+}
+
 void pcr_model_stats(const struct pcr_model *shown, struct pcr_model_stats *out) {
     const struct model *model = model_of(shown);
     uint64_t fields[STAT_FIELDS] = {0};
@@ -145,6 +151,8 @@ void pcr_model_stats(const struct pcr_model *shown, struct pcr_model_stats *out)
                 fields[i] = value;
         }
     memcpy(out, fields, sizeof *out);
+    if (out->last_inference_ms)
+        out->last_inference_ms = real_ms(out->last_inference_ms);
 }
 
 int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,

@@ -58,9 +58,17 @@ static void copy_words(const char *words, char *out, size_t out_bytes) {
         out[n - 1] = '\0';
 }
 
+// ONNX Runtime has no code of its own for it; an exception of its allocator comes as its text.
+static bool is_out_of_memory(const char *words) {
+    return strstr(words, "bad_alloc") || strstr(words, "bad allocation") ||
+           strstr(words, "Failed to allocate memory");
+}
+
 int pcr_ort_fail(struct pacer_error *err, int code, OrtStatus *status, const char *what) {
     char words[sizeof err->message];
     copy_words(ort.api->GetErrorMessage(status), words, sizeof words);
+    if (code == PACER_EMODEL && is_out_of_memory(words))
+        code = PACER_ENOMEM;
     pcr_err(err, code, "session", "%s: %s", what, words);
     ort.api->ReleaseStatus(status);
     return code;

@@ -22,7 +22,7 @@ const struct pcr_ort *pcr_ort_get(struct pacer_error *err);
 const struct pcr_ort *pcr_ort(void);
 
 // Takes a status that is not NULL: its words behind `what` and a colon go into *err; returns
-// `code`.
+// `code`, or PACER_ENOMEM for PACER_EMODEL where they say that memory is out.
 int pcr_ort_fail(struct pacer_error *err, int code, OrtStatus *status, const char *what);
 
 enum pacer_dtype pcr_ort_dtype(ONNXTensorElementDataType type);

@@ -357,7 +357,9 @@ int pcr_repository_load(struct pcr_repository *r, struct pcr_str name, struct pa
     int code = pcr_layout_scan(r->dir, only, &arena, &found, err);
     if (code == 0 && !found)
         code = unknown(err, name);
-    for (const struct pcr_found *f = found; f && code != PACER_ENOTFOUND; f = f->next) {
+    if (code < 0) // the list may lack versions that are there
+        found = NULL;
+    for (const struct pcr_found *f = found; f; f = f->next) {
         struct pacer_error fault = {0};
         int one = load_found(r, f, &fault);
         if (one < 0 && code == 0) {

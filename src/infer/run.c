@@ -366,7 +366,7 @@ static int run_ort(const struct pcr_session_job *job, struct work *work, struct 
                      work->n_outputs, work->held->values);
         if (status) {
             code = pcr_session_run_code(api->GetErrorCode(status));
-            pcr_ort_fail(err, code, status, "ONNX Runtime could not run the model");
+            code = pcr_ort_fail(err, code, status, "ONNX Runtime could not run the model");
         }
     }
     for (size_t i = 0; i < run->n_inputs; i++)

@@ -108,6 +108,11 @@ static void on_aborted(struct pcr_http_request *request) {
     pcr_decide_cancel(&self->call);
 }
 
+uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request) {
+    uint64_t timeout_ms = app->generation->config->request_timeout_ms;
+    return timeout_ms ? request->received_ns + timeout_ms * PCR_NS_PER_MS : 0;
+}
+
 // "application/json", "application/problem+json; charset=utf-8"; a body without a type is taken for
 // JSON.
 static bool is_json_type(struct pcr_str type) {
@@ -150,6 +155,7 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request,
         .repository = app->repository,
         .done = decided,
         .user = self,
+        .deadline_ns = pcr_request_deadline(app, request),
     };
     pcr_decide(&self->call);
 }

@@ -33,6 +33,9 @@ void pcr_v2_unload(struct pcr_app *app, struct pcr_http_request *request,
 // The match's model and version, as the repository wants them (an absent version is empty).
 struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_match *match,
                                    struct pacer_error *err);
+// The moment after which the request is not worth computing any more, by request_timeout_ms; 0:
+// never.
+uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request);
 // A buffer whose memory goes with the request's arena; false (and nothing to free) when there is no
 // memory for that.
 bool pcr_reply_buf_init(struct pcr_http_request *request, struct pcr_buf **out);

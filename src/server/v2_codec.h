@@ -11,7 +11,9 @@
 
 #define PCR_V2_INPUTS_MAX 1024
 #define PCR_V2_OUTPUTS_MAX 1024
-#define PCR_V2_ANSWER_BYTES_MAX ((size_t)1 << 30)
+// Of both parts together. Below what a connection queues for a slow reader (256 MiB), so that the
+// client gets a 400 that says what to do, not a connection that breaks off.
+#define PCR_V2_ANSWER_BYTES_MAX ((size_t)255 << 20)
 
 struct pcr_v2_output { // one output, as the client asked for it
     bool binary;

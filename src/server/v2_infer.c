@@ -10,6 +10,7 @@ struct infer {
     struct pcr_http_request *request;
     struct pcr_model *model;
     struct pcr_v2_request v2;
+    struct pcr_v2_body body; // of the answer
     struct pcr_infer_call call;
     struct pcr_http_header length_header;
     char length_text[24];
@@ -21,7 +22,21 @@ struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_m
     return pcr_repository_get(app->repository, match->params[0], version, err);
 }
 
-static int read_request(struct infer *infer, struct pacer_error *err) {
+// The sooner one of two moments, of which 0 is never.
+static uint64_t sooner(uint64_t a, uint64_t b) {
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+// 0 (none) or the moment the client gives up, by its own `timeout`.
+static uint64_t client_deadline(const struct pcr_http_request *request, uint64_t timeout_us) {
+    uint64_t ns, deadline;
+    if (timeout_us == 0 || __builtin_mul_overflow(timeout_us, PCR_NS_PER_US, &ns) ||
+        __builtin_add_overflow(request->received_ns, ns, &deadline))
+        return 0;
+    return deadline;
+}
+
+static int read_body(struct infer *infer, struct pacer_error *err) {
     struct pcr_http_request *request = infer->request;
     struct pcr_str header = pcr_http_header(request, HEADER_LENGTH);
     size_t json_bytes;
@@ -37,6 +52,42 @@ static int read_request(struct infer *infer, struct pacer_error *err) {
     return pcr_v2_read_raw(&request->arena, &raw, request->body, &infer->v2, err);
 }
 
+static bool wants_no_text(const struct pcr_v2_request *v2) {
+    bool binary = v2->run.n_outputs > 0 || v2->binary_output;
+    for (size_t i = 0; i < v2->run.n_outputs && binary; i++)
+        binary = v2->outputs[i].binary && v2->outputs[i].classes == 0;
+    return binary;
+}
+
+static int read_request(struct pcr_infer_call *call) { // on the loop or a worker
+    struct infer *infer = call->user;
+    int rc = read_body(infer, &call->error);
+    if (rc < 0)
+        return rc;
+    call->run = infer->v2.run;
+    call->writes_no_text = wants_no_text(&infer->v2);
+    call->deadline_ns =
+        sooner(call->deadline_ns, client_deadline(infer->request, infer->v2.timeout_us));
+    return 0;
+}
+
+static int write_answer(struct pcr_infer_call *call) { // on the loop or a worker
+    struct infer *infer = call->user;
+    struct pcr_v2_answer out = {
+        .model = infer->model->name,
+        .version = infer->model->version,
+        .batches = infer->model->max_batch_size > 0,
+        .outputs = call->outputs,
+        .n_outputs = call->n_outputs,
+    };
+    return pcr_v2_write(call->arena, &infer->v2, &out, &infer->body, &call->error);
+}
+
+static void on_aborted(struct pcr_http_request *request) {
+    struct infer *infer = request->user;
+    pcr_engine_cancel(&infer->call);
+}
+
 // The reference lives as long as the request: a binary answer is sent from the memory of the
 // model's outputs.
 static void unref_model(void *model) {
@@ -49,46 +100,21 @@ static void answer(struct pcr_infer_call *call) {
         pcr_reply_failure(infer->request, &call->error);
         return;
     }
-    struct pcr_v2_answer out = {
-        .model = infer->model->name,
-        .version = infer->model->version,
-        .batches = infer->model->max_batch_size > 0,
-        .outputs = call->outputs,
-        .n_outputs = call->n_outputs,
-    };
-    struct pcr_v2_body body;
-    if (pcr_v2_write(&infer->request->arena, &infer->v2, &out, &body, &call->error) < 0) {
-        pcr_reply_failure(infer->request, &call->error);
-        return;
-    }
+    const struct pcr_v2_body *body = &infer->body;
     struct pcr_http_reply reply = {
         .status = 200,
-        .content_type = body.binary ? "application/octet-stream" : "application/json",
-        .body = body.json,
-        .body_more = body.tensors,
+        .content_type = body->binary ? "application/octet-stream" : "application/json",
+        .body = body->json,
+        .body_more = body->tensors,
     };
-    if (body.binary) {
-        int n = snprintf(infer->length_text, sizeof infer->length_text, "%zu", body.json.len);
+    if (body->binary) {
+        int n = snprintf(infer->length_text, sizeof infer->length_text, "%zu", body->json.len);
         infer->length_header =
             (struct pcr_http_header){PCR_STR(HEADER_LENGTH), {infer->length_text, (size_t)n}};
         reply.headers = &infer->length_header;
         reply.n_headers = 1;
     }
     pcr_http_reply(infer->request, &reply);
-}
-
-static void on_aborted(struct pcr_http_request *request) {
-    struct infer *infer = request->user;
-    pcr_engine_cancel(&infer->call);
-}
-
-// 0 (none) or the moment the client gives up, by its own `timeout`.
-static uint64_t deadline_of(const struct pcr_http_request *request, uint64_t timeout_us) {
-    uint64_t ns, deadline;
-    if (timeout_us == 0 || __builtin_mul_overflow(timeout_us, PCR_NS_PER_US, &ns) ||
-        __builtin_add_overflow(request->received_ns, ns, &deadline))
-        return 0;
-    return deadline;
 }
 
 void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
@@ -113,20 +139,18 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         pcr_reply_failure(request, &err);
         return;
     }
-    if (read_request(infer, &err) < 0) {
-        pcr_reply_failure(request, &err);
-        return;
-    }
-    request->user = infer;
-    request->aborted = on_aborted;
     infer->call = (struct pcr_infer_call){
         .model = infer->model,
-        .run = infer->v2.run,
         .arena = &request->arena,
         .loop = request->loop,
         .done = answer,
+        .read = read_request,
+        .write = write_answer,
+        .is_large = request->body.len > PCR_INLINE_BODY_BYTES_MAX,
         .user = infer,
-        .deadline_ns = deadline_of(request, infer->v2.timeout_us),
+        .deadline_ns = pcr_request_deadline(app, request),
     };
+    request->user = infer;
+    request->aborted = on_aborted;
     pcr_engine_submit(app->engine, &infer->call);
 }

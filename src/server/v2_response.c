@@ -274,7 +274,7 @@ static int write_to_arena(struct writing *writing, size_t bytes_max, struct pcr_
 }
 
 static int write_tensors(struct writing *writing, struct pcr_v2_body *out) {
-    size_t total = 0, n_binary = 0;
+    size_t total = 0, n_binary = 0, left = PCR_V2_ANSWER_BYTES_MAX - out->json.len;
     const struct part *only = NULL;
     for (size_t i = 0; i < writing->answer->n_outputs; i++) {
         const struct part *part = &writing->parts[i];
@@ -282,10 +282,10 @@ static int write_tensors(struct writing *writing, struct pcr_v2_body *out) {
             continue;
         n_binary++;
         only = part;
-        if (part->binary_bytes > PCR_V2_ANSWER_BYTES_MAX ||
-            (total += part->binary_bytes) > PCR_V2_ANSWER_BYTES_MAX)
+        if (part->binary_bytes > left || (total += part->binary_bytes) > left)
             return pcr_err(writing->err, PACER_ELIMIT, "v2",
-                           "the binary outputs of model '%s' are larger than %zu bytes",
+                           "the answer of model '%s' is larger than %zu bytes; ask for fewer "
+                           "outputs at once, or for smaller batches",
                            writing->answer->model, PCR_V2_ANSWER_BYTES_MAX);
     }
     out->binary = n_binary > 0;

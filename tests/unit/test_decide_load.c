@@ -51,6 +51,23 @@ static void a_good_one_loads(void **state) {
     assert_non_null(pcr_decision_contract(f->decision));
 }
 
+static void factors_need_room_in_a_batch(void **state) {
+    struct fixture *f = *state;
+    struct pcr_config_decision config = trend(f);
+    struct pcr_model_config models[] = {{.name = "trend", .max_batch_size = 2}};
+    struct pcr_repository_options options = {.models_dir = f->dir, .models = models, .n_models = 1};
+    struct pcr_repository *roomy = f->repository;
+    assert_int_equal(pcr_repository_open(&options, &f->repository, NULL), 0);
+    expect_fault(f, &config, 5,
+                 "factors need 3 rows at once, but max_batch_size of model 'trend' is 2; raise it "
+                 "to 3, or set max_factors: 0");
+    config.max_factors = 0;
+    struct found found = {0};
+    assert_int_equal(pcr_decision_check(&config, f->repository, note, &found), 0);
+    pcr_repository_close(f->repository);
+    f->repository = roomy;
+}
+
 static void faults_of_the_configuration(void **state) {
     struct fixture *f = *state;
     struct pcr_config_decision config = trend(f);
@@ -366,6 +383,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_good_one_loads),
+        TEST(factors_need_room_in_a_batch),
         TEST(faults_of_the_configuration),
         TEST(faults_between_configuration_and_model),
         TEST(faults_of_the_model),

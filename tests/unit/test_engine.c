@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "infer_fixture.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 struct rig {
     char *dir;
     struct pcr_repository *repository;
@@ -200,6 +203,99 @@ static void a_full_queue_refuses_at_once(void **state) {
     assert_int_equal(pcr_engine_create(1, 2, &rig->engine, NULL), 0);
 }
 
+static int read_and_set_deadline(struct pcr_infer_call *call) {
+    call->deadline_ns = 1;
+    return 0;
+}
+
+static int refuse_to_read(struct pcr_infer_call *call) {
+    return pcr_err(&call->error, PACER_ESYNTAX, "test", "no such thing");
+}
+
+static int refuse_to_write(struct pcr_infer_call *call) {
+    return pcr_err(&call->error, PACER_ELIMIT, "test", "%zu outputs are too many",
+                   call->n_outputs);
+}
+
+static void reading_and_writing_may_end_a_call(void **state) {
+    struct rig *rig = *state;
+    int (*const reads[])(struct pcr_infer_call *) = {read_and_set_deadline, refuse_to_read, NULL};
+    const int codes[] = {PACER_ETIMEDOUT, PACER_ESYNTAX, PACER_ELIMIT};
+    for (size_t i = 0; i < 6; i++) {
+        struct request q;
+        struct pcr_model_stats before;
+        struct pcr_model_stats after;
+        begin(rig, &q, "quick", 1);
+        pcr_model_stats(q.call.model, &before);
+        q.call.is_large = i >= 3;
+        q.call.read = reads[i % 3];
+        q.call.write = refuse_to_write;
+        pcr_engine_submit(rig->engine, &q.call);
+        finish(rig);
+        assert_int_equal(q.call.status, codes[i % 3]);
+        assert_int_equal(q.call.error.code, codes[i % 3]);
+        pcr_model_stats(q.call.model, &after);
+        assert_int_equal(after.fail_count - before.fail_count, 1);
+        assert_int_equal(after.success_count, before.success_count);
+        end(&q);
+    }
+}
+
+static pthread_t writer;
+
+static int note_writer(struct pcr_infer_call *call) {
+    (void)call;
+    writer = pthread_self();
+    usleep(2000);
+    return 0;
+}
+
+static void large_answers_are_written_on_a_worker(void **state) {
+    struct rig *rig = *state;
+    for (int large = 0; large < 2; large++) {
+        struct request q;
+        struct pcr_model_stats before;
+        struct pcr_model_stats after;
+        begin(rig, &q, "fill", 1);
+        pcr_model_stats(q.call.model, &before);
+        q.shape[0] = 1;
+        *(int64_t *)(void *)q.rows = large ? 20000 : 10;
+        q.input = (struct pacer_tensor){"SHAPE", PACER_INT64, 1, q.shape, q.rows};
+        q.call.write = note_writer;
+        pcr_engine_submit(rig->engine, &q.call);
+        bool here = rig->pending == 0;
+        finish(rig);
+        assert_int_equal(q.call.status, 0);
+        if (large)
+            assert_false(here);
+        assert_int_equal(pthread_equal(writer, pthread_self()) != 0, here);
+        pcr_model_stats(q.call.model, &after);
+        assert_int_equal(after.output_count - before.output_count, 1);
+        assert_int_equal(after.input_count, after.infer_count);
+        assert_int_equal(after.output_count, after.infer_count);
+        assert_true(after.output_ns - before.output_ns >= 2000000);
+        end(&q);
+    }
+}
+
+static void a_run_that_memory_cannot_hold_says_so(void **state) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)state; // their allocators end the process
+    skip();
+#else
+    struct rig *rig = *state;
+    struct request q;
+    begin(rig, &q, "fill", 1);
+    q.shape[0] = 1;
+    *(int64_t *)(void *)q.rows = INT64_C(1) << 46;
+    q.input = (struct pacer_tensor){"SHAPE", PACER_INT64, 1, q.shape, q.rows};
+    pcr_engine_submit(rig->engine, &q.call);
+    finish(rig);
+    assert_int_equal(q.call.status, PACER_ENOMEM);
+    end(&q);
+#endif
+}
+
 static void a_loop_in_a_model_never_holds_up_ours(void **state) {
     struct rig *rig = *state;
     struct request q;
@@ -320,6 +416,9 @@ int main(void) {
         cmocka_unit_test(late_requests_are_not_computed),
         cmocka_unit_test(a_full_queue_refuses_at_once),
         cmocka_unit_test(wrong_runs_come_back_with_the_error),
+        cmocka_unit_test(reading_and_writing_may_end_a_call),
+        cmocka_unit_test(large_answers_are_written_on_a_worker),
+        cmocka_unit_test(a_run_that_memory_cannot_hold_says_so),
         cmocka_unit_test(a_loop_in_a_model_never_holds_up_ours),
         cmocka_unit_test(a_model_that_was_late_several_times_leaves_the_loop),
         cmocka_unit_test(what_nobody_waits_for_is_not_computed),
