@@ -21,9 +21,9 @@ struct check {
     size_t n_models;
 };
 
-static void add_decision_fault(void *ctx, int line, const char *message) {
+static void add_decision_fault(void *ctx, struct pcr_config_place at, const char *message) {
     struct check *check = ctx;
-    pcr_config_faults_add(&check->faults, check->file, line, 0, message);
+    pcr_config_faults_add(&check->faults, check->file, at.line, at.column, message);
 }
 
 // Points at the line of the configuration that names the model, if there is one.
@@ -101,6 +101,8 @@ static void write_json(const struct check *check, struct pcr_buf *out) {
     pcr_json_u64(&w, check->config ? check->config->n_decisions : 0);
     pcr_json_key(&w, "models");
     pcr_json_u64(&w, check->n_models);
+    pcr_json_key(&w, "models_checked");
+    pcr_json_bool(&w, check->config != NULL);
     pcr_json_key(&w, "faults");
     pcr_json_array_begin(&w);
     for (size_t i = 0; i < check->faults.n; i++) {
@@ -157,7 +159,10 @@ static int report(const struct check *check, bool json) {
     if (rc != PCR_EXIT_OK || n == 0)
         return rc;
     fflush(stdout); // the faults before the sum
-    return pcr_cli_fail(PCR_EXIT_CONFIG, "%zu fault%s in %s", n, n == 1 ? "" : "s", check->file);
+    return pcr_cli_fail(PCR_EXIT_CONFIG, "%zu fault%s in %s%s", n, n == 1 ? "" : "s", check->file,
+                        check->config ? ""
+                                      : "; models and contracts were not looked at yet: that takes "
+                                        "a configuration without faults");
 }
 
 static int run(const struct pcr_cli_args *args) {

@@ -28,6 +28,9 @@ struct pcr_config_limit { // value of a dotted request field, times, clamped
     double min, max;
     int line;
 };
+struct pcr_config_place { // in the file, 1-based; 0: not known
+    int line, column;
+};
 struct pcr_config_decision {
     const char *path;
     const char *model;
@@ -44,6 +47,7 @@ struct pcr_config_decision {
     size_t n_limits;
     const char *contract; // path of the schema, absolute or relative to the configuration file; resolved here
     int max_factors;      // most factors in an answer
+    struct pcr_config_place model_at, features_at, actions_at, classes_at, contract_at; // their values
     int line;
 };
 struct pcr_config_model {

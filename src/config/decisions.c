@@ -241,6 +241,11 @@ static void check_fallback(struct pcr_config_ctx *ctx, const char *where,
         where);
 }
 
+static struct pcr_config_place place_in(const struct pcr_yaml_node *decision, const char *key) {
+    const struct pcr_yaml_node *at = place_of(decision, key);
+    return (struct pcr_config_place){at->line, at->column};
+}
+
 void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node) {
     struct pcr_config *config = ctx->config;
     if (pcr_yaml_is_null(node) ||
@@ -258,6 +263,11 @@ void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml
         struct pcr_config_mapping mapping = {.section = "", .where = where, .base = decision};
         mapping.options = pcr_options(PCR_OPTIONS_DECISION, &mapping.n_options);
         pcr_config_apply(ctx, &mapping, item);
+        decision->model_at = place_in(item, "model");
+        decision->features_at = place_in(item, "features");
+        decision->actions_at = place_in(item, "actions");
+        decision->classes_at = place_in(item, "classes");
+        decision->contract_at = place_in(item, "contract");
         check_path(ctx, where, item, index);
         check_fallback(ctx, where, item, decision);
     }

@@ -29,8 +29,8 @@ int pcr_decision_create(const struct pcr_config_decision *config, const char *co
 // Not while a pcr_decide of it is under way; NULL is fine.
 void pcr_decision_destroy(struct pcr_decision *decision);
 // The same looks as pcr_decision_create, every fault reported instead of the first; returns how
-// many. `line` is a line of the configuration file, 0 where none is to blame.
-typedef void (*pcr_decision_fault_cb)(void *ctx, int line, const char *message);
+// many. `at` is a place in the configuration file, line 0 where none is to blame.
+typedef void (*pcr_decision_fault_cb)(void *ctx, struct pcr_config_place at, const char *message);
 size_t pcr_decision_check(const struct pcr_config_decision *config,
                           struct pcr_repository *repository, pcr_decision_fault_cb fault,
                           void *ctx);

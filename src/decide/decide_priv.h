@@ -71,6 +71,7 @@ struct pcr_decision {
     struct pcr_arena arena;
     const char *path, *model, *model_version, *contract_file, *fallback_action;
     int line;
+    struct pcr_config_place model_at, features_at, actions_at, classes_at, contract_at;
     struct pcr_decide_feature *features;
     const char **feature_names; // for "did you mean"
     size_t n_features;
@@ -107,6 +108,9 @@ struct pcr_decide_report {
 };
 __attribute__((format(printf, 3, 4))) void pcr_decide_fault(struct pcr_decide_report *report,
                                                             int line, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void pcr_decide_fault_at(struct pcr_decide_report *report,
+                                                               struct pcr_config_place at,
+                                                               const char *format, ...);
 
 // --- plans -------------------------------------------------------------------------------------
 // Compiles a plan into plan->arena's memory; what does not fit is reported. PACER_ENOMEM, or 0 with

@@ -24,14 +24,27 @@
 #define DECISION_BYTES_MAX (4u << 20)
 #define SCRATCH_BYTES_MAX (16u << 20)
 
-void pcr_decide_fault(struct pcr_decide_report *report, int line, const char *format, ...) {
+static void add_fault(struct pcr_decide_report *report, struct pcr_config_place at,
+                      const char *format, va_list args) {
     char message[sizeof((struct pacer_error *)NULL)->message];
+    vsnprintf(message, sizeof message, format, args);
+    report->n++;
+    report->fault(report->ctx, at, message);
+}
+
+void pcr_decide_fault(struct pcr_decide_report *report, int line, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    add_fault(report, (struct pcr_config_place){line, 0}, format, args);
     va_end(args);
-    report->n++;
-    report->fault(report->ctx, line, message);
+}
+
+void pcr_decide_fault_at(struct pcr_decide_report *report, struct pcr_config_place at,
+                         const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    add_fault(report, at, format, args);
+    va_end(args);
 }
 
 // --- copying the configuration -----------------------------------------------------------------
@@ -218,9 +231,18 @@ static bool copy_limits(struct pcr_decision *decision, const struct pcr_config_d
     return true;
 }
 
+static struct pcr_config_place place_or(struct pcr_config_place at, int line) {
+    return at.line > 0 ? at : (struct pcr_config_place){line, 0};
+}
+
 static bool copy_config(struct pcr_decision *decision, const struct pcr_config_decision *config,
                         struct pcr_decide_report *report) {
     decision->line = config->line;
+    decision->model_at = place_or(config->model_at, config->line);
+    decision->features_at = place_or(config->features_at, config->line);
+    decision->actions_at = place_or(config->actions_at, config->line);
+    decision->classes_at = place_or(config->classes_at, config->line);
+    decision->contract_at = place_or(config->contract_at, config->line);
     decision->min_confidence = config->min_confidence;
     decision->max_factors = config->max_factors > 0 ? (size_t)config->max_factors : 0;
     if (config->n_features == 0 || config->n_features > PCR_DECIDE_FEATURES_MAX)
@@ -273,13 +295,16 @@ static int load_contract(struct pcr_decision *decision, struct pcr_decide_report
     struct pacer_error err = {0};
     int rc = pacer_contract_load(file, &options, &decision->contract, &err);
     if (rc < 0) {
-        pcr_decide_fault(report, decision->line, "contract %s: %s", file, err.message);
+        bool named = pcr_str_starts_with(pcr_str(err.message), pcr_str(file));
+        pcr_decide_fault_at(report, decision->contract_at, "contract %s%s%s", named ? "" : file,
+                            named ? "" : ": ", err.message);
         return rc == PACER_ENOMEM ? rc : 0;
     }
     yyjson_val *example = pcr_contract_example(decision->contract);
     if (example && pcr_contract_check_value(decision->contract, example, NULL, NULL, &err) < 0)
-        pcr_decide_fault(report, decision->line,
-                         "contract %s: its own example does not satisfy it: %s", file, err.message);
+        pcr_decide_fault_at(report, decision->contract_at,
+                            "contract %s: its own example does not satisfy it: %s", file,
+                            err.message);
     return 0;
 }
 
@@ -331,9 +356,10 @@ static int try_actions(const struct pcr_decision *decision, const struct pcr_dec
         if (rc == PACER_ENOMEM)
             return rc;
         if (rc < 0)
-            pcr_decide_fault(
-                report, decision->line, "contract %s: no answer with %s '%s' can satisfy it: %s",
-                decision->contract_file, last ? "fallback_action" : "action", action, err.message);
+            pcr_decide_fault_at(report, decision->contract_at,
+                                "contract %s: no answer with %s '%s' can satisfy it: %s",
+                                decision->contract_file, last ? "fallback_action" : "action",
+                                action, err.message);
     }
     return 0;
 }
@@ -368,14 +394,15 @@ static int try_example(struct pcr_decision *decision, const struct pcr_decide_pl
         rc = pcr_decide_judge(decision, &batch, outputs, scratch, &verdict, &err);
     if (rc == 0 && plan->label &&
         (rc = pcr_decide_labels_check(plan, &outputs[0], &outputs[1], &err)) < 0) {
-        pcr_decide_fault(report, decision->line, "model '%s': %s", decision->model, err.message);
+        pcr_decide_fault_at(report, decision->model_at, "model '%s': %s", decision->model,
+                            err.message);
         return 0;
     }
     if (rc < 0) {
-        pcr_decide_fault(report, decision->line,
-                         "model '%s' cannot answer an example in which every feature is at its "
-                         "baseline: %s",
-                         decision->model, err.message);
+        pcr_decide_fault_at(report, decision->model_at,
+                            "model '%s' cannot answer an example in which every feature is at its "
+                            "baseline: %s",
+                            decision->model, err.message);
         return 0;
     }
     decision->example_answer = pcr_decide_answer_write(decision, &verdict, &decision->arena);
@@ -384,10 +411,11 @@ static int try_example(struct pcr_decision *decision, const struct pcr_decide_pl
     const char *pointer = NULL;
     rc = pcr_decide_answer_check(decision, decision->example_answer, scratch, &pointer, &err);
     if (rc < 0)
-        pcr_decide_fault(report, decision->line,
-                         "contract %s: the answer to an example in which every feature is at its "
-                         "baseline does not satisfy it: %s",
-                         decision->contract_file, err.message);
+        pcr_decide_fault_at(
+            report, decision->contract_at,
+            "contract %s: the answer to an example in which every feature is at its "
+            "baseline does not satisfy it: %s",
+            decision->contract_file, err.message);
     return rc == 0 ? try_actions(decision, plan, &request, scratch, report) : 0;
 }
 
@@ -411,6 +439,38 @@ static int stand_without_model(struct pcr_decision *decision) {
     return made ? 0 : PACER_ENOMEM;
 }
 
+// There is no such model, or it is there and not ready.
+static int name_models(const struct pcr_decision *decision, struct pcr_repository *repository,
+                       const struct pacer_error *err, struct pcr_decide_report *report) {
+    struct pcr_arena arena;
+    struct pcr_model_status *index = NULL;
+    size_t n = 0;
+    pcr_arena_init(&arena, SCRATCH_BYTES_MAX);
+    int rc = pcr_repository_index(repository, &arena, &index, &n);
+    const char **names = rc == 0 ? pcr_arena_calloc(&arena, n + 1, sizeof *names) : NULL;
+    bool known = false;
+    for (size_t i = 0; names && i < n; i++) {
+        names[i] = index[i].name;
+        known = known || strcmp(names[i], decision->model) == 0;
+    }
+    const char *near = names ? pcr_str_closest(pcr_str(decision->model), names, n) : NULL;
+    if (known && err->code == PACER_ENOTFOUND)
+        pcr_decide_fault_at(report, decision->model_at, "model '%s' has no version '%s'",
+                            decision->model, decision->model_version);
+    else if (known)
+        pcr_decide_fault_at(report, decision->model_at, "%s", err->message);
+    else if (near)
+        pcr_decide_fault_at(report, decision->model_at, "no model '%s'; did you mean '%s'?",
+                            decision->model, near);
+    else
+        pcr_decide_fault_at(
+            report, decision->model_at,
+            "no model '%s' in models_dir; expected %s.onnx or %s/VERSION/model.onnx",
+            decision->model, decision->model, decision->model);
+    pcr_arena_fini(&arena);
+    return names ? 0 : PACER_ENOMEM;
+}
+
 static int look_at_model(struct pcr_decision *decision, struct pcr_repository *repository,
                          struct pcr_decide_report *report) {
     struct pacer_error err = {0};
@@ -420,10 +480,7 @@ static int look_at_model(struct pcr_decision *decision, struct pcr_repository *r
                                           pcr_str(decision->model_version)))
         return stand_without_model(decision);
     if (!model) {
-        pcr_decide_fault(report, decision->line,
-                         "model '%s' is not ready: %s; look at models_dir and at `pacer inspect`",
-                         decision->model, err.message);
-        return 0;
+        return name_models(decision, repository, &err, report);
     }
     struct pcr_arena scratch;
     pcr_arena_init(&scratch, SCRATCH_BYTES_MAX);
@@ -475,12 +532,15 @@ struct first_fault {
     size_t n;
 };
 
-static void keep_first(void *ctx, int line, const char *message) {
+static void keep_first(void *ctx, struct pcr_config_place at, const char *message) {
     struct first_fault *first = ctx;
     if (first->n++ > 0)
         return;
-    if (line > 0)
-        pcr_err(first->err, PACER_EINVAL, "decide", "%s:%d: %s", first->file, line, message);
+    if (at.line > 0 && at.column > 0)
+        pcr_err(first->err, PACER_EINVAL, "decide", "%s:%d:%d: %s", first->file, at.line, at.column,
+                message);
+    else if (at.line > 0)
+        pcr_err(first->err, PACER_EINVAL, "decide", "%s:%d: %s", first->file, at.line, message);
     else
         pcr_err(first->err, PACER_EINVAL, "decide", "%s: %s", first->file, message);
 }

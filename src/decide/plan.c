@@ -44,9 +44,9 @@ static bool metadata_json(struct compile *c, const char *key, yyjson_val **out) 
     struct pacer_error err = {0};
     int rc = pcr_json_parse(c->arena, pcr_str(text), &options, out, &err);
     if (rc < 0 && rc != PACER_ENOMEM)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its metadata entry %s is not JSON: %s", c->model->name, key,
-                         err.message);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s': its metadata entry %s is not JSON: %s", c->model->name,
+                            key, err.message);
     return rc != PACER_ENOMEM;
 }
 
@@ -71,8 +71,7 @@ static bool metadata_names(struct compile *c, const char *key, size_t max, const
         if (!good)
             break;
         if (yyjson_is_str(item) && yyjson_get_len(item) > 0)
-            (*names)[at] = pcr_arena_dup(
-                c->arena, pcr_json_str(item));
+            (*names)[at] = pcr_arena_dup(c->arena, pcr_json_str(item));
         else if (yyjson_is_int(item))
             (*names)[at] = pcr_arena_printf(c->arena, "%lld", (long long)yyjson_get_sint(item));
         else
@@ -84,9 +83,9 @@ static bool metadata_names(struct compile *c, const char *key, size_t max, const
         *n = count;
     else {
         *names = NULL;
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its metadata entry %s is not a list of 1 to %zu names",
-                         c->model->name, key, max);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s': its metadata entry %s is not a list of 1 to %zu names",
+                            c->model->name, key, max);
     }
     return true;
 }
@@ -99,30 +98,31 @@ static void look_at_input(struct compile *c) {
     const char *model = c->model->name;
     size_t want = c->decision->n_features;
     if (n != 1) {
-        pcr_decide_fault(
-            c->report, c->decision->line,
+        pcr_decide_fault_at(
+            c->report, c->decision->model_at,
             "model '%s' has %zu inputs; a decision needs exactly one, of shape [N,%zu]", model, n,
             want);
         return;
     }
     enum pacer_dtype dtype = inputs[0].dtype;
     if (dtype != PACER_FP32 && dtype != PACER_FP64 && dtype != PACER_INT32 && dtype != PACER_INT64)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its input '%s' is %s; a decision needs FP32, FP64, INT32 or "
-                         "INT64",
-                         model, inputs[0].name, pacer_dtype_name(dtype));
+        pcr_decide_fault_at(
+            c->report, c->decision->model_at,
+            "model '%s': its input '%s' is %s; a decision needs FP32, FP64, INT32 or "
+            "INT64",
+            model, inputs[0].name, pacer_dtype_name(dtype));
     if (inputs[0].rank != 2)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its input '%s' has %zu dimensions; a decision needs two, "
-                         "[N,%zu]",
-                         model, inputs[0].name, inputs[0].rank, want);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s': its input '%s' has %zu dimensions; a decision needs two, "
+                            "[N,%zu]",
+                            model, inputs[0].name, inputs[0].rank, want);
     else if (inputs[0].shape[1] >= 0 && inputs[0].shape[1] != (int64_t)want)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s' takes %lld features, but the decision lists %zu", model,
-                         (long long)inputs[0].shape[1], want);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s' takes %lld features, but the decision lists %zu", model,
+                            (long long)inputs[0].shape[1], want);
     else if (inputs[0].shape[0] >= 0 && !(inputs[0].shape[0] == 1 && c->decision->max_factors == 0))
-        pcr_decide_fault(
-            c->report, c->decision->line,
+        pcr_decide_fault_at(
+            c->report, c->decision->model_at,
             "model '%s' takes batches of %lld rows only; factors need %zu rows at once: "
             "export the model with a dynamic first dimension, or set max_factors: 0 "
             "for a model of one row",
@@ -157,8 +157,8 @@ static const struct pacer_tensor_info *look_at_outputs(struct compile *c) {
         }
     }
     if (candidates != 1) {
-        pcr_decide_fault(
-            c->report, c->decision->line,
+        pcr_decide_fault_at(
+            c->report, c->decision->model_at,
             "model '%s' has %zu outputs of type FP32 or FP64 and shape [N,classes], none "
             "of them called 'probabilities'; expected one%s",
             c->model->name, candidates,
@@ -166,10 +166,10 @@ static const struct pacer_tensor_info *look_at_outputs(struct compile *c) {
         return NULL;
     }
     if (found->shape[1] == 1) {
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s' gives one number per row ('%s'), not probabilities; a "
-                         "decision needs a classifier",
-                         c->model->name, found->name);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s' gives one number per row ('%s'), not probabilities; a "
+                            "decision needs a classifier",
+                            c->model->name, found->name);
         return NULL;
     }
     c->plan->output = pcr_arena_dup(c->arena, pcr_str(found->name));
@@ -224,21 +224,21 @@ static void must_agree(struct compile *c, const struct naming *a, const struct n
         i++;
     if (i == a->n && i == b->n)
         return;
-    pcr_decide_fault(c->report, c->decision->line,
-                     "model '%s': column %zu is %s%s%s by %s, but %s%s%s by %s; correct the one "
-                     "that is wrong",
-                     c->model->name, i, i < a->n ? "'" : "", i < a->n ? a->names[i] : "no class",
-                     i < a->n ? "'" : "", a->source, i < b->n ? "'" : "",
-                     i < b->n ? b->names[i] : "no class", i < b->n ? "'" : "", b->source);
+    pcr_decide_fault_at(c->report, c->decision->model_at,
+                        "model '%s': column %zu is %s%s%s by %s, but %s%s%s by %s; correct the one "
+                        "that is wrong",
+                        c->model->name, i, i < a->n ? "'" : "", i < a->n ? a->names[i] : "no class",
+                        i < a->n ? "'" : "", a->source, i < b->n ? "'" : "",
+                        i < b->n ? b->names[i] : "no class", i < b->n ? "'" : "", b->source);
 }
 
 static void no_name_twice(struct compile *c, const struct naming *by) {
     for (size_t i = 0; i < by->n; i++)
         for (size_t j = 0; j < i; j++)
             if (strcmp(by->names[i], by->names[j]) == 0) {
-                pcr_decide_fault(c->report, c->decision->line,
-                                 "model '%s': the class '%s' is there twice by %s", c->model->name,
-                                 by->names[i], by->source);
+                pcr_decide_fault_at(c->report, c->decision->model_at,
+                                    "model '%s': the class '%s' is there twice by %s",
+                                    c->model->name, by->names[i], by->source);
                 return;
             }
 }
@@ -271,10 +271,10 @@ static bool set_classes(struct compile *c, const struct naming *by) {
             return false;
         c->plan->classes[i] = (struct pcr_decide_class){name, action_of(c->decision, name)};
         if (!c->plan->classes[i].action)
-            pcr_decide_fault(c->report, c->decision->line,
-                             "model '%s' has a class '%s' without an action; write '%s: ACTION' "
-                             "under actions",
-                             c->model->name, name, name);
+            pcr_decide_fault_at(c->report, c->decision->actions_at,
+                                "model '%s' has a class '%s' without an action; write '%s: ACTION' "
+                                "under actions",
+                                c->model->name, name, name);
     }
     c->plan->n_classes = by->n;
     return true;
@@ -283,10 +283,10 @@ static bool set_classes(struct compile *c, const struct naming *by) {
 static void check_width(struct compile *c, const struct pacer_tensor_info *output,
                         const struct naming *by) {
     if (output->shape[1] >= 0 && output->shape[1] != (int64_t)by->n)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its output '%s' has %lld classes, but %zu are named by %s",
-                         c->model->name, output->name, (long long)output->shape[1], by->n,
-                         by->source);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s': its output '%s' has %lld classes, but %zu are named by %s",
+                            c->model->name, output->name, (long long)output->shape[1], by->n,
+                            by->source);
 }
 
 // The names come from the decision, else from the model's metadata, else from its graph; never from
@@ -308,10 +308,10 @@ static bool look_at_classes(struct compile *c, const struct pacer_tensor_info *o
         graph.names = NULL;
     const struct naming *by = own.names ? &own : metadata.names ? &metadata : &graph;
     if (!by->names) {
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s' does not say what its classes are called; write classes: "
-                         "[NAME, NAME] in the order of its columns",
-                         c->model->name);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s' does not say what its classes are called; write classes: "
+                            "[NAME, NAME] in the order of its columns",
+                            c->model->name);
         return true;
     }
     no_name_twice(c, by);
@@ -343,9 +343,10 @@ static size_t column_of(const struct compile *c, const char *feature) {
 static void columns_without_feature(struct compile *c) {
     for (size_t i = 0; i < c->n_columns; i++)
         if (!pcr_map_get(&c->decision->feature_of, pcr_str(c->columns[i])))
-            pcr_decide_fault(c->report, c->decision->line,
-                             "model '%s' needs the feature '%s', which the decision does not list",
-                             c->model->name, c->columns[i]);
+            pcr_decide_fault_at(
+                c->report, c->decision->features_at,
+                "model '%s' needs the feature '%s', which the decision does not list",
+                c->model->name, c->columns[i]);
 }
 
 static void set_column(struct compile *c, size_t i) {
@@ -392,19 +393,19 @@ static bool look_at_features(struct compile *c) {
         !metadata_json(c, "pacer.baseline", &c->baselines))
         return false;
     if (c->baselines && !yyjson_is_obj(c->baselines)) {
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its metadata entry pacer.baseline is not an object of "
-                         "feature: number",
-                         c->model->name);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s': its metadata entry pacer.baseline is not an object of "
+                            "feature: number",
+                            c->model->name);
         c->baselines = NULL;
     }
     for (size_t i = 0; i < n; i++)
         set_column(c, i);
     columns_without_feature(c);
     if (c->report->n == faults && c->columns && c->n_columns != n)
-        pcr_decide_fault(c->report, c->decision->line,
-                         "model '%s': its metadata entry pacer.features names a feature twice",
-                         c->model->name);
+        pcr_decide_fault_at(c->report, c->decision->model_at,
+                            "model '%s': its metadata entry pacer.features names a feature twice",
+                            c->model->name);
     for (size_t i = 0; i < n; i++)
         set_baseline(c, i);
     return true;
@@ -452,9 +453,9 @@ struct reason {
     const char *first;
 };
 
-static void keep_reason(void *ctx, int line, const char *message) {
+static void keep_reason(void *ctx, struct pcr_config_place at, const char *message) {
     struct reason *reason = ctx;
-    (void)line;
+    (void)at;
     if (!reason->first)
         reason->first = pcr_arena_dup(reason->arena, pcr_str(message));
 }

@@ -41,7 +41,8 @@ def test_a_sound_file_as_json(run, config):
     file = config(DECISION)
     done = run("check", "--json", file)
     assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout) == {"file": str(file), "ok": True, "decisions": 1, "models": 1, "faults": [],
+    assert json.loads(done.stdout) == {"file": str(file), "ok": True, "decisions": 1, "models": 1,
+                                       "models_checked": True, "faults": [],
                                        "faults_not_shown": 0}
 
 
@@ -52,7 +53,7 @@ def test_all_faults_with_their_places(run, config):
     lines = done.stdout.decode().splitlines()
     assert [line.split(": ")[0].removeprefix(f"{file}") for line in lines] == [":1:1", ":3:20", ":4:15", ":6:1"]
     assert "did you mean 'threads'?" in lines[0]
-    assert done.stderr.decode() == f"pacer: 4 faults in {file}\n"
+    assert done.stderr.decode().startswith(f"pacer: 4 faults in {file}; models and contracts were not looked at yet")
     found = json.loads(run("check", file, "-j").stdout)
     assert found["ok"] is False
     assert [(fault["line"], fault["column"]) for fault in found["faults"]] == [(1, 1), (3, 20), (4, 15), (6, 1)]
@@ -114,6 +115,17 @@ def test_decisions_that_do_not_fit_their_model(run, config, old, new, words):
     text = done.stdout.decode()
     assert done.returncode == 3, text
     assert words in text and str(file) in text
+
+
+def test_faults_point_at_the_value(run, config):
+    file = config(DECISION.replace("model: classifier", "model: clasifier"))
+    done = run("check", file)
+    assert done.stdout.decode() == f"{file}:3:12: no model 'clasifier'; did you mean 'classifier'?\n"
+    assert done.stderr.decode() == f"pacer: 1 fault in {file}\n"
+    (file.parent / "contract.json").write_text("{")
+    file.write_text(DECISION)
+    shown = run("check", file).stdout.decode()
+    assert shown.startswith(f"{file}:6:15: contract ") and shown.count("contract.json") == 1
 
 
 def test_classes_are_the_models_not_those_of_actions(run, config):

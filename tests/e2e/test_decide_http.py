@@ -238,4 +238,4 @@ def test_check_finds_a_contract_that_no_answer_can_satisfy(run, tmp_path):
     done = run("check", file)
     said = (done.stdout + done.stderr).decode()
     assert done.returncode != 0
-    assert "'buy'" in said and "pacer.yaml:5" in said, said
+    assert "'buy'" in said and "pacer.yaml:13:15" in said, said

@@ -9,10 +9,10 @@ struct found {
     char text[32][512];
 };
 
-static void note(void *ctx, int line, const char *message) {
+static void note(void *ctx, struct pcr_config_place at, const char *message) {
     struct found *found = ctx;
     if (found->n < 32) {
-        found->line[found->n] = line;
+        found->line[found->n] = at.line;
         snprintf(found->text[found->n], sizeof found->text[0], "%s", message);
     }
     found->n++;
@@ -35,7 +35,7 @@ static void expect_fault(struct fixture *f, const struct pcr_config_decision *co
                      PACER_EINVAL);
     assert_null(decision);
     char place[32];
-    snprintf(place, sizeof place, "pacer.yaml:%d: ", line);
+    snprintf(place, sizeof place, "pacer.yaml:%d:", line);
     assert_int_equal(strncmp(err.message, place, strlen(place)), 0);
     assert_non_null(strstr(err.message, words));
 }
@@ -112,7 +112,10 @@ static void faults_between_configuration_and_model(void **state) {
     struct fixture *f = *state;
     struct pcr_config_decision config = trend(f);
     config.model = "nosuch";
-    expect_fault(f, &config, 5, "model 'nosuch' is not ready");
+    config.model_at = (struct pcr_config_place){7, 12};
+    expect_fault(f, &config, 7, "no model 'nosuch' in models_dir; expected nosuch.onnx");
+    config.model = "trnd";
+    expect_fault(f, &config, 7, "no model 'trnd'; did you mean 'trend'?");
     config = trend(f);
     config.actions[2].label = "stays";
     struct found found = {0};
