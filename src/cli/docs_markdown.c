@@ -54,7 +54,8 @@ static const char configuration_intro[] =
     "  wins over the file.\n"
     "\n"
     "`SIGHUP` makes a running server read the file again and look at the models anew. All of it\n"
-    "takes effect or, where anything is wrong, none of it. The few keys that need a restart say so\n"
+    "takes effect or, where anything is wrong, none of it. The few keys that need a restart say "
+    "so\n"
     "below; a changed one is named in the log.\n";
 
 static void cell_text(struct pcr_buf *out, const char *text) {
@@ -234,10 +235,10 @@ void pcr_docs_sample(struct pcr_buf *out) {
     size_t n;
     const struct pcr_option *options = pcr_options(PCR_OPTIONS_CONFIG, &n);
     pcr_buf_text(
-        out,
-        "# Every key of pacer's configuration with its default; a file of your own needs only "
-        "what\n"
-        "# differs. Reference: docs/configuration.md. Check a file with: pacer check FILE\n#\n");
+        out, "# Every key of pacer's configuration with its default; a file of your own needs only "
+             "what\n"
+             "# differs. Reference: docs/configuration.md. Check a file with: pacer check FILE\n#\n"
+             "# It passes as it is where a folder of models, models_dir, lies beside it.\n#\n");
     pcr_buf_printf(out, "# (%s)\n", made);
     for (size_t i = 0; i < n; i++) {
         const struct pcr_option *option = &options[i];

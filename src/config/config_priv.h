@@ -20,6 +20,7 @@ struct pcr_config_ctx {
     const char *file;          // as messages call it
     const char *dir;           // of the file, ends in a slash; "" for the current one
     const char *flag;          // while an override is applied: "--listen"
+    const char *flag_key;      // the key it sets, which the message need not repeat
     bool no_memory;            // said once, at the end
 };
 

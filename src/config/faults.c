@@ -45,17 +45,20 @@ void pcr_config_faults_add(struct pcr_config_faults *faults, const char *file, i
 
 void pcr_config_fault(struct pcr_config_ctx *ctx, int line, int column, const char *format, ...) {
     char text[MESSAGE_BYTES_MAX];
-    size_t used = 0;
-    if (ctx->flag)
-        used = (size_t)snprintf(text, 256, "%.200s: ", ctx->flag);
     va_list args;
     va_start(args, format);
-    vsnprintf(text + used, sizeof text - used, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (ctx->flag)
-        pcr_config_faults_add(ctx->faults, "command line", 0, 0, text);
-    else
+    if (!ctx->flag) {
         pcr_config_faults_add(ctx->faults, ctx->file, line, column, text);
+        return;
+    }
+    char said[MESSAGE_BYTES_MAX + 256];
+    size_t key = ctx->flag_key ? strlen(ctx->flag_key) : 0;
+    bool repeats =
+        key > 0 && strncmp(text, ctx->flag_key, key) == 0 && strncmp(text + key, ": ", 2) == 0;
+    snprintf(said, sizeof said, "%.200s: %s", ctx->flag, text + (repeats ? key + 2 : 0));
+    pcr_config_faults_add(ctx->faults, "command line", 0, 0, said);
 }
 
 void pcr_config_faults_sort(struct pcr_config_faults *faults) {

@@ -285,6 +285,7 @@ static void apply_list_override(struct pcr_config_ctx *ctx, const struct pcr_opt
 
 static void apply_override(struct pcr_config_ctx *ctx, const struct pcr_config_override *one) {
     ctx->flag = one->flag ? one->flag : one->key;
+    ctx->flag_key = one->key;
     const struct pcr_option *option = find_by_full_key(one->key);
     struct pcr_yaml_node node = {.kind = PCR_YAML_SCALAR, .text = pcr_str(one->value)};
     if (!option)

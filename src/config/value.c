@@ -375,6 +375,41 @@ static void set_text(struct pcr_config_ctx *ctx, const struct pcr_option *option
         check_file(ctx, where, node, *field);
 }
 
+// scheme://host or scheme://host:port, as browsers send it; how much of the text that is.
+static size_t origin_length(struct pcr_str text) {
+    const char *colon = memchr(text.ptr, ':', text.len);
+    size_t at = colon ? (size_t)(colon - text.ptr) : 0;
+    if (at == 0 || text.len - at < 4 || memcmp(colon, "://", 3) != 0)
+        return 0;
+    size_t host = at + 3, end = host;
+    while (end < text.len && !strchr("/?# ", text.ptr[end]))
+        end++;
+    return end > host ? end : 0;
+}
+
+// What matches no Origin header that a browser sends would keep every page out without a word.
+static void check_origin(struct pcr_config_ctx *ctx, const char *where,
+                         const struct pcr_yaml_node *node, struct pcr_str text) {
+    size_t length = origin_length(text);
+    bool lower = true;
+    for (size_t i = 0; i < length; i++)
+        lower = lower && !(text.ptr[i] >= 'A' && text.ptr[i] <= 'Z');
+    if (pcr_str_eq(text, PCR_STR("*")) || (length == text.len && lower))
+        return;
+    char meant[128];
+    struct pcr_str start = {text.ptr, length ? length : text.len};
+    snprintf(meant, sizeof meant, "%s%.*s", length ? "" : "https://",
+             start.len > 100 ? 100 : (int)start.len, start.ptr);
+    meant[strcspn(meant + (length ? 0 : 8), length ? "" : "/?# ") + (length ? 0 : 8)] = '\0';
+    for (char *c = meant; *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c - 'A' + 'a');
+    pcr_config_fault(ctx, node->line, node->column,
+                     "%s: '%.*s%s' is not an origin, SCHEME://HOST or SCHEME://HOST:PORT in small "
+                     "letters, or \"*\"; did you mean '%s'?",
+                     where, PCR_EXCERPT_ARG(text), meant);
+}
+
 static void set_list(struct pcr_config_ctx *ctx, const struct pcr_option *option, void *base,
                      const char *where, const struct pcr_yaml_node *node) {
     if (!pcr_config_expect(ctx, where, node, PCR_YAML_SEQUENCE, 1000))
@@ -387,6 +422,8 @@ static void set_list(struct pcr_config_ctx *ctx, const struct pcr_option *option
         snprintf(name, sizeof name, "%s[%zu]", where, n);
         if (!pcr_yaml_text(ctx, name, item, &text))
             continue;
+        if (strcmp(option->key, "cors.origins") == 0)
+            check_origin(ctx, name, item, text);
         list[n++] = text.ptr;
     }
     *(const char ***)field_of(base, option->offset) = list;

@@ -256,6 +256,8 @@ static void on_event(struct reader *reader, const yaml_event_t *event) {
 
 bool pcr_yaml_parse(struct pcr_config_ctx *ctx, struct pcr_str text, struct pcr_yaml_node **root) {
     *root = NULL;
+    if (pcr_str_starts_with(text, PCR_STR("\xef\xbb\xbf"))) // the mark that some editors write
+        text = (struct pcr_str){text.ptr + 3, text.len - 3};
     if (!check_bytes(ctx, text))
         return false;
     yaml_parser_t parser;

@@ -100,6 +100,11 @@ static int bind_failed(const char *address, int cause, struct pacer_error *err) 
                        "cannot listen on %s: permission denied; ports below 1024 need a privilege "
                        "(CAP_NET_BIND_SERVICE), sockets a folder one may write to",
                        address);
+    if (cause == EADDRNOTAVAIL)
+        return pcr_err(err, PACER_EIO, "listen",
+                       "cannot listen on %s: this machine does not have that address; ip addr "
+                       "shows those it has, and :PORT stands for all of them",
+                       address);
     return pcr_err(err, PACER_EIO, "listen", "cannot listen on %s: %s", address, strerror(cause));
 }
 

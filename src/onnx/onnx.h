@@ -115,7 +115,8 @@ struct pcr_onnx_summary {
     size_t n_operators;
     size_t n_nodes; // of all graphs and functions
     size_t n_functions;
-    uint64_t parameters; // elements of all initializers and constants
+    uint64_t parameters; // elements of all initializers and constants, and of the lists of floats
+                         // in attributes of ai.onnx.ml operators
     uint64_t parameter_bytes;
     const struct pcr_onnx_pair *metadata;
     size_t n_metadata;

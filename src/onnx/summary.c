@@ -166,8 +166,13 @@ static void count_graph(struct work *w, const Onnx__GraphProto *graph);
 
 static void count_node(struct work *w, const Onnx__NodeProto *node) {
     count_operator(w, node);
+    bool is_ml = node->domain && strcmp(node->domain, "ai.onnx.ml") == 0;
     for (size_t i = 0; i < node->n_attribute; i++) {
         const Onnx__AttributeProto *a = node->attribute[i];
+        if (is_ml) { // linear models and trees keep what they learnt here
+            w->out->parameters += a->n_floats;
+            w->out->parameter_bytes += a->n_floats * sizeof(float);
+        }
         count_tensor(w, a->t);
         for (size_t k = 0; k < a->n_tensors; k++)
             count_tensor(w, a->tensors[k]);

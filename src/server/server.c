@@ -77,8 +77,9 @@ static unsigned cores(void) {
     return n < 1 ? 1 : (unsigned)n;
 }
 
-// Only the main thread takes our signals, and only while loop 0 runs: every other thread, ONNX Runtime's too, inherits
-// this mask, and at the end no late signal finds a handler gone and turns a clean exit into a death by signal.
+// Only the main thread takes our signals, and only while loop 0 runs: every other thread, ONNX
+// Runtime's too, inherits this mask, and at the end no late signal finds a handler gone and turns a
+// clean exit into a death by signal.
 static void hold_signals(int how) {
     sigset_t set;
     sigemptyset(&set);
@@ -127,9 +128,18 @@ static int open_repository(struct server *server, const struct pcr_config *confi
     int rc = pcr_server_models(config, &arena, &options)
                  ? pcr_repository_open(&options, &server->repository, &err)
                  : pcr_err(&err, PACER_ENOMEM, "server", "out of memory");
+    if (rc < 0) {
+        pcr_log(PCR_LOG_ERROR, "server", "%s%s", err.message,
+                config->file ? "" : "; give --models DIR or a CONFIG");
+    } else {
+        struct pcr_model_status *index;
+        size_t n;
+        if (pcr_repository_index(server->repository, &arena, &index, &n) == 0 && n == 0)
+            pcr_log(PCR_LOG_WARN, "server",
+                    "there is no model in %s; expected NAME.onnx or NAME/VERSION/model.onnx",
+                    config->models_dir);
+    }
     pcr_arena_fini(&arena);
-    if (rc < 0)
-        pcr_log(PCR_LOG_ERROR, "server", "%s", err.message);
     return rc;
 }
 
@@ -320,7 +330,8 @@ static void drain_here(struct pcr_mail *mail) {
 static void on_terminate(void *ctx, int signum) {
     struct server *server = ctx;
     if (atomic_exchange(&server->draining, true)) {
-        if (signum != SIGINT) // supervisors may send SIGTERM twice; a person means the second Ctrl-C
+        if (signum !=
+            SIGINT) // supervisors may send SIGTERM twice; a person means the second Ctrl-C
             return;
         pcr_log(PCR_LOG_WARN, "server", "interrupted again: leaving at once");
         pcr_log_flush(LOG_WAIT_MS);
@@ -377,8 +388,7 @@ static void post_letters(struct server *server, struct swap_letter **letters,
                          struct pcr_generation *generation) {
     for (unsigned i = 0; i < server->n_loops; i++) {
         pcr_generation_ref(generation);
-        *letters[i] =
-            (struct swap_letter){{NULL, swap_here}, &server->loops[i], generation};
+        *letters[i] = (struct swap_letter){{NULL, swap_here}, &server->loops[i], generation};
         pcr_loop_post(server->loops[i].loop, &letters[i]->mail);
     }
 }

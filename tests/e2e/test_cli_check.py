@@ -72,9 +72,9 @@ def test_the_command_line_is_checked_too(run, config):
     done = run("check", file, "--threads=many", "--set", "http.gzip_level=99", "--access-log=perhaps")
     text = done.stdout.decode()
     assert done.returncode == 3
-    assert "command line: --threads: threads: 'many' is not a whole number" in text
-    assert "command line: --set http.gzip_level: http.gzip_level: 99 is out of range" in text
-    assert "command line: --access-log: access_log: 'perhaps' is not true or false" in text
+    assert "command line: --threads: 'many' is not a whole number" in text
+    assert "command line: --set http.gzip_level: 99 is out of range" in text
+    assert "command line: --access-log: 'perhaps' is not true or false" in text
     assert run("check", file, "--threads", "2", "--access-log").returncode == 0
 
 
@@ -115,6 +115,26 @@ def test_decisions_that_do_not_fit_their_model(run, config, old, new, words):
     text = done.stdout.decode()
     assert done.returncode == 3, text
     assert words in text and str(file) in text
+
+
+@pytest.mark.parametrize("origin, meant", [
+    ("app.example", "https://app.example"),
+    ("https://app.example/", "https://app.example"),
+    ("app.example/x", "https://app.example"),
+    ("http://App.example:8080/a?b", "http://app.example:8080"),
+])
+def test_origins_that_can_never_match(run, config, origin, meant):
+    done = run("check", config(f"cors:\n  origins: ['{origin}']\n"))
+    assert done.returncode == 3 and f"did you mean '{meant}'?" in done.stdout.decode(), done.stdout
+    assert run("check", config(f"cors:\n  origins: ['{meant}', 'capacitor://localhost', '*']\n")).returncode == 0
+
+
+def test_a_byte_order_mark_is_no_fault(run, config):
+    file = config("")
+    file.write_bytes(b"\xef\xbb\xbfthreads: 1\n")
+    assert run("check", file).returncode == 0
+    file.write_bytes(b"\xef\xbb\xbfthread: 1\n")
+    assert run("check", file).stdout.decode().startswith(f"{file}:1:1: unknown key 'thread'")
 
 
 def test_faults_point_at_the_value(run, config):

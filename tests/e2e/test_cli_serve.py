@@ -62,3 +62,8 @@ def test_faults_of_flags(run, tmp_path):
     assert done.returncode == 3
     assert "'many' is not a whole number" in text and "did you mean 'http.gzip_level'?" in text
     assert run("serve", tmp_path / "none.yaml").returncode == 3
+
+
+def test_without_models_it_says_what_to_give(run, tmp_path):
+    done = run("serve", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    assert done.returncode != 0 and b"give --models DIR or a CONFIG" in done.stderr

@@ -276,7 +276,7 @@ static void variables_are_substituted_in_values(void **state) {
             "threads: ${PACER_TEST_UNSET:-5}\n"
             "workers: ${PACER_TEST_EMPTY:-6}\n"
             "server_name: 'a${PACER_TEST_TRAP}$${b}$$ $'\n"
-            "cors: {origins: [\"${PACER_TEST_UNSET:-https://a.example}\", b]}\n");
+            "cors: {origins: [\"${PACER_TEST_UNSET:-https://a.example}\", http://b]}\n");
     assert_string_equal(f->config->listen, "127.0.0.1:99");
     assert_int_equal(f->config->threads, 5);
     assert_int_equal(f->config->workers, 6);
@@ -343,7 +343,7 @@ static void wrong_types(void **state) {
     bad(f, "drain_ms: -5\n", 1, 11, "is not a time");
     bad(f, "http: {body_bytes_max: 5 apples}\n", 1, 24, "is not a size");
     bad(f, "cors: {origins: x}\n", 1, 17, "expected a list, found a single value");
-    bad(f, "cors: {origins: [x, [y]]}\n", 1, 21, "cors.origins[1]: expected text, found a list");
+    bad(f, "cors: {origins: [a://x, [y]]}\n", 1, 25, "cors.origins[1]: expected text, found a list");
     bad(f, "http: 3\n", 1, 7, "http: expected a map, found a single value");
     bad(f, "decisions: {a: 3}\n", 1, 12, "decisions: expected a list, found a map");
     bad(f, "- a\n", 1, 1, "the configuration: expected a map, found a list");
@@ -563,7 +563,7 @@ static void faults_of_the_command_line(void **state) {
         assert_int_equal(f->faults.list[i].line, 0);
     }
     assert_string_equal(f->faults.list[0].message,
-                        "--threads: threads: 'many' is not a whole number");
+                        "--threads: 'many' is not a whole number");
     assert_non_null(strstr(f->faults.list[1].message, "did you mean 'http.idle_timeout_ms'?"));
     assert_non_null(strstr(f->faults.list[2].message, "unknown key 'decisions'"));
     assert_non_null(strstr(f->faults.list[3].message, "models_dir is empty"));
