@@ -24,6 +24,8 @@ struct pcr_cli_option {
     char letter;            // short form, or 0
     const char *metavar;    // of its value; NULL: takes none
     const char *help;       // one line, no full stop
+    const char *default_text; // or NULL
+    const char *forms;        // what the value may look like, or NULL
     const char *choices;    // "a|b", for completion and checking, or NULL
     const char *config_key; // sets this key of the configuration, or NULL
     bool repeats;           // may be given more than once

@@ -43,7 +43,13 @@ static void option_line(struct pcr_buf *out, const struct pcr_cli_option *option
         pcr_buf_printf(out, "%s\n%*s", left, OPTION_COLUMN, "");
     else
         pcr_buf_printf(out, "%-*s", OPTION_COLUMN, left);
-    wrap(out, option->help, OPTION_COLUMN, OPTION_COLUMN);
+    char text[512];
+    const char *forms = option->forms ? option->forms : option->choices;
+    bool has_default = option->default_text && *option->default_text && !option->is_switch;
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s", option->help, forms || has_default ? " (" : "",
+             forms ? forms : "", forms && has_default ? "; " : "", has_default ? "default " : "",
+             has_default ? option->default_text : "", forms || has_default ? ")" : "");
+    wrap(out, text, OPTION_COLUMN, OPTION_COLUMN);
 }
 
 void pcr_cli_help_main(struct pcr_buf *out, bool color) {

@@ -52,6 +52,10 @@ size_t pcr_cli_options(const struct pcr_cli_command *command,
             .metavar = rows[i].metavar,
             .help = rows[i].help,
             .choices = rows[i].choices,
+            .default_text = rows[i].default_text,
+            .forms = rows[i].type == PCR_OPTION_ADDRESS
+                         ? "HOST:PORT, [IPv6]:PORT, :PORT, unix:/path"
+                         : NULL,
             .config_key = rows[i].key,
             .is_switch = rows[i].type == PCR_OPTION_BOOL,
             .repeats = true, // the last one counts

@@ -67,3 +67,10 @@ def test_faults_of_flags(run, tmp_path):
 def test_without_models_it_says_what_to_give(run, tmp_path):
     done = run("serve", "--listen", "127.0.0.1:0", cwd=tmp_path)
     assert done.returncode != 0 and b"give --models DIR or a CONFIG" in done.stderr
+
+
+def test_help_shows_choices_defaults_and_forms(run):
+    shown = " ".join(run("serve", "--help").stdout.decode().split())
+    for words in ("[IPv6]:PORT, :PORT, unix:/path; default 127.0.0.1:8080)", "(debug|info|warn|error; default info)",
+                  "(default models)"):
+        assert words in shown
