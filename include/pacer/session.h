@@ -55,8 +55,8 @@ PACER_API int pacer_session_get(const char *path, const struct pacer_session_opt
 // Gives a reference back; the model is freed with the last one. NULL is fine. Any thread.
 PACER_API void pacer_session_put(struct pacer_session *session);
 
-// What the model declares; borrowed, valid as long as the reference. Inputs that have a default in the model are not
-// listed, but may be given to a run. Any thread.
+// What the model declares; borrowed, valid as long as the reference. Inputs that have a default in
+// the model are not listed, but may be given to a run. Any thread.
 PACER_API const struct pacer_tensor_info *pacer_session_inputs(const struct pacer_session *session,
                                                                size_t *n);
 PACER_API const struct pacer_tensor_info *pacer_session_outputs(const struct pacer_session *session,
@@ -67,11 +67,11 @@ PACER_API const char *pacer_session_metadata(const struct pacer_session *session
 // external data. Borrowed. Any thread.
 PACER_API const char *pacer_session_version(const struct pacer_session *session);
 
-// Runs the model on named inputs; blocks for as long as the model computes. Many threads may run
-// one session at once. Inputs are borrowed for the call. *out is the caller's, to be given to
-// pacer_result_destroy; it is NULL after an error. PACER_EINVAL (unknown, missing or doubled name,
-// wrong element type or shape), PACER_EMODEL (ONNX Runtime failed; its words are in the message),
-// PACER_ENOMEM.
+// Runs the model on named inputs; blocks for as long as the model computes. Many threads may
+// run one session at once. Inputs are borrowed for the call. *out is the caller's, to be given
+// to pacer_result_destroy; it is NULL after an error. PACER_EINVAL (unknown, missing or
+// doubled name, wrong element type or shape), PACER_EMODEL (ONNX Runtime failed; its words are
+// in the message), PACER_ENOMEM.
 PACER_API int pacer_session_run(struct pacer_session *session, const struct pacer_run *run,
                                 struct pacer_result **out, struct pacer_error *err);
 

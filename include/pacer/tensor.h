@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-// Element types, named as in the Open Inference Protocol: type, v2 name, bytes per element (0:
-// variable).
+// Element types, named as in the Open Inference Protocol:
+// type, v2 name, bytes per element (0: variable).
 #define PACER_DTYPES(X)    \
     X(BOOL, "BOOL", 1)     \
     X(UINT8, "UINT8", 1)   \
@@ -43,9 +43,9 @@ struct pacer_bytes {
     size_t size;
 };
 
-// A tensor somebody else owns. `data` is row-major in the machine's byte order; for BYTES it points
-// to struct pacer_bytes[element count]. `shape` has `rank` dimensions, each >= 0; rank 0 is a
-// scalar.
+// A tensor somebody else owns. `data` is row-major in the machine's byte order; for
+// BYTES it points to struct pacer_bytes[element count]. `shape` has `rank` dimensions,
+// each >= 0; rank 0 is a scalar.
 struct pacer_tensor {
     const char *name; // NUL-terminated
     enum pacer_dtype dtype;
@@ -54,8 +54,8 @@ struct pacer_tensor {
     const void *data;
 };
 
-// What a model declares of an input or output; a dimension of -1 is dynamic. A `shape` of NULL (with rank 0) means that
-// not even the rank is declared: any shape will do.
+// What a model declares of an input or output; a dimension of -1 is dynamic. A `shape` of NULL
+// (with rank 0) means that not even the rank is declared: any shape will do.
 struct pacer_tensor_info {
     const char *name;
     enum pacer_dtype dtype;
@@ -69,8 +69,8 @@ PACER_API const char *pacer_dtype_name(enum pacer_dtype dtype);
 PACER_API enum pacer_dtype pacer_dtype_parse(const char *name);
 // Bytes per element; 0 for BYTES and for no type.
 PACER_API size_t pacer_dtype_size(enum pacer_dtype dtype);
-// Number of elements of a shape into *out. PACER_EINVAL for a negative dimension, PACER_ELIMIT on
-// overflow.
+// Number of elements of a shape into *out.
+// PACER_EINVAL for a negative dimension, PACER_ELIMIT on overflow.
 PACER_API int pacer_shape_count(const int64_t *shape, size_t rank, size_t *out);
 
 #ifdef __cplusplus

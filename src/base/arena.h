@@ -42,8 +42,8 @@ __attribute__((format(printf, 2, 3))) char *pcr_arena_printf(struct pcr_arena *a
                                                              const char *format, ...);
 __attribute__((format(printf, 2, 0))) char *pcr_arena_vprintf(struct pcr_arena *arena,
                                                               const char *format, va_list args);
-// Has fn(ptr) called at reset or fini. False if there is no memory for that; fn has not been called
-// then.
+// Has fn(ptr) called at reset or fini.
+// False if there is no memory for that; fn has not been called then.
 bool pcr_arena_on_reset(struct pcr_arena *arena, void (*fn)(void *ptr), void *ptr);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Assertions are for bugs and stay on in release. Bad input and dead peers are errors, never
-// assertions.
+// Assertions are for bugs and stay on in release.
+// Bad input and dead peers are errors, never assertions.
 #ifndef PCR_BASE_ASSERT_H
 #define PCR_BASE_ASSERT_H
 

@@ -12,8 +12,8 @@ __attribute__((format(printf, 4, 5))) int pcr_err(struct pacer_error *err, int c
 __attribute__((format(printf, 5, 6))) int pcr_err_at(struct pacer_error *err, int code,
                                                      const char *component, size_t offset,
                                                      const char *format, ...);
-// Puts "prefix: " before the message that is there, and returns err->code (or `code` if err is
-// NULL).
+// Puts "prefix: " before the message that is there,
+// and returns err->code (or `code` if err is NULL).
 __attribute__((format(printf, 3, 4))) int pcr_err_prefix(struct pacer_error *err, int code,
                                                          const char *format, ...);
 

@@ -30,8 +30,7 @@ void pcr_log_configure(const struct pcr_log_options *options) {
     atomic_store(&log_json, options->json);
 }
 
-// --- text
-// -------------------------------------------------------------------------------------------------------
+// --- text ---------------------------------------------------------------------------------------
 
 // Length of the character at the start of `at`, 0 if it is none. *cut: it could become one.
 static size_t character(const unsigned char *at, size_t left, bool *cut) {
@@ -109,8 +108,7 @@ size_t pcr_log_format(char *out, enum pcr_log_level level, const char *component
     return at;
 }
 
-// --- lines
-// ------------------------------------------------------------------------------------------------------
+// --- lines --------------------------------------------------------------------------------------
 
 __attribute__((format(printf, 3, 0))) static void
 log_line(enum pcr_log_level level, const char *component, const char *format, va_list args) {
@@ -137,8 +135,7 @@ void pcr_log_access_line(const char *lines, size_t bytes) {
     pcr_log_put(PCR_LOG_STDOUT, lines, bytes);
 }
 
-// --- limits
-// -----------------------------------------------------------------------------------------------------
+// --- limits -------------------------------------------------------------------------------------
 
 static pthread_mutex_t limits_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pcr_log_limit *limits; // all that held something back since it was told

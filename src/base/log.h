@@ -31,8 +31,8 @@ void pcr_log_flush(uint64_t wait_ms);
 // stuck after `wait_ms`. Call when no other thread logs any more.
 void pcr_log_stop(uint64_t wait_ms);
 
-// Any thread. A line is cut at 2 KiB, never inside a character; bytes that are not UTF-8 become
-// U+FFFD.
+// Any thread. A line is cut at 2 KiB, never inside a character;
+// bytes that are not UTF-8 become U+FFFD.
 __attribute__((format(printf, 3, 4))) void pcr_log(enum pcr_log_level level, const char *component,
                                                    const char *format, ...);
 

@@ -12,8 +12,8 @@
 // be half a character.
 size_t pcr_log_format(char *out, enum pcr_log_level level, const char *component,
                       const char *message, bool cut);
-// Says what places with a limit held back in a second that is over. True if there is more to say
-// later.
+// Says what places with a limit held back in a second that is over.
+// True if there is more to say later.
 bool pcr_log_tell_limits(bool all);
 
 // --- log_queue.c

@@ -142,8 +142,7 @@ static struct timespec after_ms(uint64_t ms) {
     return at;
 }
 
-// --- the threads
-// ------------------------------------------------------------------------------------------------
+// --- the threads --------------------------------------------------------------------------------
 
 // Said by the thread itself: its own queue may be full again by now.
 static void say_lost(struct sink *sink, uint64_t lines) {

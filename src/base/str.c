@@ -114,8 +114,8 @@ int pcr_hex_digit(char c) {
 const char *pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes) {
     size_t len = (size_t)snprintf(out, out_bytes, "[");
     for (size_t i = 0; i < rank && len + 24 < out_bytes; i++)
-        len += (size_t)snprintf(out + len, out_bytes - len, i ? ",%lld" : "%lld",
-                                (long long)shape[i]);
+        len +=
+            (size_t)snprintf(out + len, out_bytes - len, i ? ",%lld" : "%lld", (long long)shape[i]);
     snprintf(out + len, out_bytes - len, "]");
     return out;
 }

@@ -20,16 +20,16 @@ enum pcr_exit {
 #define PCR_CLI_OPERANDS_MAX 16
 
 struct pcr_cli_option {
-    const char *name;       // without the dashes
-    char letter;            // short form, or 0
-    const char *metavar;    // of its value; NULL: takes none
-    const char *help;       // one line, no full stop
+    const char *name;         // without the dashes
+    char letter;              // short form, or 0
+    const char *metavar;      // of its value; NULL: takes none
+    const char *help;         // one line, no full stop
     const char *default_text; // or NULL
     const char *forms;        // what the value may look like, or NULL
-    const char *choices;    // "a|b", for completion and checking, or NULL
-    const char *config_key; // sets this key of the configuration, or NULL
-    bool repeats;           // may be given more than once
-    bool is_switch;         // of the configuration: --name means true, --name=false is fine too
+    const char *choices;      // "a|b", for completion and checking, or NULL
+    const char *config_key;   // sets this key of the configuration, or NULL
+    bool repeats;             // may be given more than once
+    bool is_switch;           // of the configuration: --name means true, --name=false is fine too
 };
 
 struct pcr_cli_given {
@@ -96,8 +96,8 @@ __attribute__((format(printf, 2, 3))) int pcr_cli_usage(const struct pcr_cli_com
 bool pcr_cli_color(FILE *stream);
 // Writes all of a buffer to standard output; a buffer that failed is a failure.
 int pcr_cli_print(const struct pcr_buf *buf);
-// Flushes standard output: `code`, or PCR_EXIT_FAILURE with a message if something could not be
-// written.
+// Flushes standard output:
+// `code`, or PCR_EXIT_FAILURE with a message if something could not be written.
 int pcr_cli_finish(int code);
 
 // --- texts --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// pacer inspect: what an ONNX file declares and holds, as a table for people or as JSON for
-// programs.
+// pacer inspect: what an ONNX file declares and holds,
+// as a table for people or as JSON for programs.
 //
 // The file is only read, never run: it may be of an opset that no runtime here knows, name
 // operators that do not exist or be a hostile one, and still be looked at. Everything shown comes

@@ -119,8 +119,7 @@ static int rewrite(const struct job *job, yyjson_val *root, struct pcr_buf *out,
     pcr_json_array_begin(&w);
     yyjson_obj_iter iter = yyjson_obj_iter_with(root);
     for (yyjson_val *key; (key = yyjson_obj_iter_next(&iter));) {
-        int rc = rewrite_input(job, &w, pcr_json_str(key),
-                               yyjson_obj_iter_get_val(key), err);
+        int rc = rewrite_input(job, &w, pcr_json_str(key), yyjson_obj_iter_get_val(key), err);
         if (rc < 0)
             return rc;
     }

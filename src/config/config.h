@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configuration as plain data. It is made once, immutable afterwards, and replaced whole on reload.
+// The configuration as plain data. It is made once,
+// immutable afterwards, and replaced whole on reload.
 //
-// Every key is one row of options.def, from which parser, --help, man page, docs/configuration.md, the annotated sample
-// file and the shell completion are made. The only room that sees libyaml.
+// Every key is one row of options.def, from which parser, --help, man page, docs/configuration.md,
+// the annotated sample file and the shell completion are made. The only room that sees libyaml.
 #ifndef PCR_CONFIG_H
 #define PCR_CONFIG_H
 
@@ -11,7 +12,7 @@
 struct pcr_config_feature {
     const char *name;
     bool has_baseline;
-    double baseline; // overrides the model's own metadata
+    double baseline;   // overrides the model's own metadata
     const char *label; // how the summary calls it; NULL: the name with underscores as spaces
     int line;
 };
@@ -45,9 +46,10 @@ struct pcr_config_decision {
     const char *fallback_action; // NULL only if min_confidence is 0
     struct pcr_config_limit *limits;
     size_t n_limits;
-    const char *contract; // path of the schema, absolute or relative to the configuration file; resolved here
+    const char *contract; // path of the schema: absolute, or resolved here beside the file
     int max_factors;      // most factors in an answer
-    struct pcr_config_place model_at, features_at, actions_at, classes_at, contract_at; // their values
+    struct pcr_config_place model_at, features_at, actions_at, classes_at,
+        contract_at; // their values
     int line;
 };
 struct pcr_config_model {
@@ -71,8 +73,9 @@ struct pcr_config {
     uint64_t drain_ms, request_timeout_ms;
     // http: {…}
     size_t http_header_bytes_max, http_headers_max, http_target_bytes_max, http_body_bytes_max,
-        http_body_memory_max, http_connections_max, http_connections_per_peer_max, http_requests_per_connection_max,
-        http_pipelined_max, http_gzip_bytes_min, http_body_rate_min;
+        http_body_memory_max, http_connections_max, http_connections_per_peer_max,
+        http_requests_per_connection_max, http_pipelined_max, http_gzip_bytes_min,
+        http_body_rate_min;
     uint64_t http_header_timeout_ms, http_idle_timeout_ms, http_write_timeout_ms;
     int http_gzip_level;
     // cors: {…}
@@ -89,7 +92,8 @@ struct pcr_config {
 };
 
 #define PCR_CONFIG_FAULTS_MAX 100
-// What `check` refuses is what `serve` and the rooms that use a setting refuse: they take these, too.
+// What `check` refuses is what `serve` and the rooms that use a setting refuse:
+// they take these, too.
 #define PCR_CONFIG_THREADS_MAX 256
 #define PCR_CONFIG_FEATURES_MAX 256
 #define PCR_CONFIG_ACTIONS_MAX 256
@@ -97,8 +101,8 @@ struct pcr_config {
 
 // One thing wrong with a configuration.
 struct pcr_config_fault {
-    const char *file; // or "command line"
-    int line, column; // 1-based; 0: not known
+    const char *file;    // or "command line"
+    int line, column;    // 1-based; 0: not known
     const char *message; // what was wrong, what was expected, what to do
 };
 struct pcr_config_faults { // in the caller's memory; at most PCR_CONFIG_FAULTS_MAX are kept
@@ -108,26 +112,27 @@ struct pcr_config_faults { // in the caller's memory; at most PCR_CONFIG_FAULTS_
     size_t dropped;
 };
 
-// Loads a file (NULL: defaults only) and the command line's overrides ("listen" → "127.0.0.1:0", in the order
-// given) into a new configuration; all faults are collected before it gives up. 0, or PACER_EINVAL/ENOTFOUND/EIO with
-// at least one fault. ${NAME} and ${NAME:-default} in values are environment variables.
+// Loads a file (NULL: defaults only) and the command line's overrides ("listen" → "127.0.0.1:0", in
+// the order given) into a new configuration; all faults are collected before it gives up. 0, or
+// PACER_EINVAL/ENOTFOUND/EIO with at least one fault. ${NAME} and ${NAME:-default} in values are
+// environment variables.
 struct pcr_config_override {
-    const char *key;   // dotted: "http.body_bytes_max"
+    const char *key; // dotted: "http.body_bytes_max"
     const char *value;
-    const char *flag;  // for messages: "--listen"
+    const char *flag; // for messages: "--listen"
 };
-int pcr_config_load(const char *path, const struct pcr_config_override *overrides, size_t n_overrides,
-                    struct pcr_config **out, struct pcr_config_faults *faults);
+int pcr_config_load(const char *path, const struct pcr_config_override *overrides,
+                    size_t n_overrides, struct pcr_config **out, struct pcr_config_faults *faults);
 void pcr_config_destroy(struct pcr_config *config);
-// Calls `changed` with the key ("threads") of every setting in which the two differ and which a reload cannot apply
-// (`restart` in its row).
+// Calls `changed` with the key ("threads") of every setting in which
+// the two differ and which a reload cannot apply (`restart` in its row).
 typedef void (*pcr_config_changed_cb)(void *ctx, const char *key);
-void pcr_config_compare(const struct pcr_config *a, const struct pcr_config *b, pcr_config_changed_cb changed,
-                        void *ctx);
+void pcr_config_compare(const struct pcr_config *a, const struct pcr_config *b,
+                        pcr_config_changed_cb changed, void *ctx);
 void pcr_config_faults_init(struct pcr_config_faults *faults);
 void pcr_config_faults_fini(struct pcr_config_faults *faults);
-// Adds a fault that others found (a model that does not load); both texts are copied, control characters in the
-// message become '?'. Counted as dropped when there is no room.
+// Adds a fault that others found (a model that does not load); both texts are copied, control
+// characters in the message become '?'. Counted as dropped when there is no room.
 void pcr_config_faults_add(struct pcr_config_faults *faults, const char *file, int line, int column,
                            const char *message);
 

@@ -12,7 +12,7 @@
 #define PCR_CONFIG_NODES_MAX 65536
 #define PCR_CONFIG_VALUE_BYTES_MAX 65536 // after substitution
 
-// --- faults ------------------------------------------------------------------------------------
+// --- faults -------------------------------------------------------------------------------------
 struct pcr_config_ctx {
     struct pcr_config *config;
     struct pcr_config_faults *faults;
@@ -45,7 +45,7 @@ int pcr_config_load_source(const struct pcr_config_source *source,
                            const struct pcr_config_override *overrides, size_t n_overrides,
                            struct pcr_config **out, struct pcr_config_faults *faults);
 
-// --- YAML --------------------------------------------------------------------------------------
+// --- YAML ---------------------------------------------------------------------------------------
 enum pcr_yaml_kind { PCR_YAML_SCALAR, PCR_YAML_SEQUENCE, PCR_YAML_MAPPING };
 
 struct pcr_yaml_node {
@@ -68,21 +68,21 @@ bool pcr_yaml_is_null(const struct pcr_yaml_node *node);
 // "a list", "a map", "nothing", "text": for messages.
 const char *pcr_yaml_describe(const struct pcr_yaml_node *node);
 
-// --- values ------------------------------------------------------------------------------------
+// --- values -------------------------------------------------------------------------------------
 // Sets the field of a row to its default; a default that does not parse is a bug.
 void pcr_option_set_default(struct pcr_config_ctx *ctx, const struct pcr_option *option,
                             void *base);
 // Sets the field from a node of any scalar or LIST type; faults name `where`.
 void pcr_option_set(struct pcr_config_ctx *ctx, const struct pcr_option *option, void *base,
                     const char *where, const struct pcr_yaml_node *node);
-// The text of a scalar after substitution, never NULL on true; a fault otherwise. Empty text is a
-// fault.
+// The text of a scalar after substitution, never NULL on true;
+// a fault otherwise. Empty text is a fault.
 bool pcr_yaml_text(struct pcr_config_ctx *ctx, const char *where, const struct pcr_yaml_node *node,
                    struct pcr_str *out);
 bool pcr_yaml_number(struct pcr_config_ctx *ctx, const char *where,
                      const struct pcr_yaml_node *node, double *out);
 
-// --- structures --------------------------------------------------------------------------------
+// --- structures ---------------------------------------------------------------------------------
 // One mapping against the rows of a table; `section` "" or "http": only rows of that section count.
 struct pcr_config_mapping {
     const struct pcr_option *options;

@@ -36,7 +36,7 @@ static const char *key_text(struct pcr_config_ctx *ctx, const struct pcr_yaml_no
     return pcr_config_text(ctx, "%.*s", PCR_STR_ARG(member->key->text));
 }
 
-// --- features ----------------------------------------------------------------------------------
+// --- features -----------------------------------------------------------------------------------
 // "name: 0.5" as the only member; anything else in braces is the long form.
 static bool is_short_feature(const struct pcr_yaml_node *node) {
     return node->kind == PCR_YAML_MAPPING && node->n == 1 &&
@@ -100,7 +100,7 @@ void pcr_config_load_features(struct pcr_config_ctx *ctx, struct pcr_config_deci
     pcr_map_fini(&seen);
 }
 
-// --- actions and limits ------------------------------------------------------------------------
+// --- actions and limits -------------------------------------------------------------------------
 void pcr_config_load_actions(struct pcr_config_ctx *ctx, struct pcr_config_decision *decision,
                              const char *where, const struct pcr_yaml_node *node) {
     if (!pcr_config_expect(ctx, where, node, PCR_YAML_MAPPING, PCR_CONFIG_ACTIONS_MAX))
@@ -175,7 +175,7 @@ void pcr_config_load_limits(struct pcr_config_ctx *ctx, struct pcr_config_decisi
     }
 }
 
-// --- decisions ---------------------------------------------------------------------------------
+// --- decisions ----------------------------------------------------------------------------------
 // Paths that the server answers itself.
 static const char *const own_paths[] = {"/v2", "/openapi.json", "/api/contracts", "/metrics",
                                         "/slo"};
@@ -273,7 +273,7 @@ void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml
     }
 }
 
-// --- models ------------------------------------------------------------------------------------
+// --- models -------------------------------------------------------------------------------------
 // As the repository wants it: a name of a file or directory that is not hidden.
 static bool model_name_ok(struct pcr_str name) {
     bool ok = name.len > 0 && name.len <= 255 && name.ptr[0] != '.';

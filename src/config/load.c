@@ -9,9 +9,9 @@
 // every required field set, every number in range and every path resolved. It is never changed
 // afterwards; a reload makes another one.
 //
-// The command line goes through the same conversion as a value of the file; it is applied last and
-// so wins. Paths given there start at the current directory, because that is where the person
-// stands.
+// The command line goes through the same conversion as a value of the file; it is
+// applied last and so wins. Paths given there start at the current directory, because
+// that is where the person stands.
 #include "config/config_priv.h"
 
 #include <stdio.h>
@@ -19,7 +19,7 @@
 
 #define NAMES_MAX 64
 
-// --- mappings ----------------------------------------------------------------------------------
+// --- mappings -----------------------------------------------------------------------------------
 bool pcr_config_expect(struct pcr_config_ctx *ctx, const char *where,
                        const struct pcr_yaml_node *node, enum pcr_yaml_kind kind, size_t n_max) {
     if (node->faulty)
@@ -206,7 +206,7 @@ void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_mappin
     report_missing(ctx, mapping, node);
 }
 
-// --- file and command line ---------------------------------------------------------------------
+// --- file and command line ----------------------------------------------------------------------
 static void load_defaults(struct pcr_config_ctx *ctx) {
     struct pcr_config_mapping all = {.section = "", .where = "", .base = ctx->config};
     all.options = pcr_options(PCR_OPTIONS_CONFIG, &all.n_options);

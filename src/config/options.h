@@ -36,7 +36,7 @@ struct pcr_option {
     size_t aux;    // offset of the count or the has_… flag; used where `has_aux`
     bool has_aux;
     bool required;
-    bool restart; // a reload cannot apply it
+    bool restart;             // a reload cannot apply it
     const char *default_text; // in the syntax of the file; NULL: none
     double min, max;          // of numbers; both 0: any
     const char *choices;      // of ENUM, "a|b|c"

@@ -3,10 +3,10 @@
 // row's type asks for. Defaults are written in the same syntax in options.def and go through the
 // same code, so what the reference page shows is what the program does.
 //
-// Substitution works on the text of one value after YAML has been parsed: a variable can neither
-// add keys nor change the structure, whatever it holds. Substituting in the raw file first, as many
-// programs do, would allow both. It is done once; what a variable holds is not looked through
-// again.
+// Substitution works on the text of one value after YAML has been parsed: a variable can
+// neither add keys nor change the structure, whatever it holds. Substituting in the raw file
+// first, as many programs do, would allow both. It is done once; what a variable holds is
+// not looked through again.
 //
 // Sizes and times may carry a unit. Without one they are in the unit that the key's name ends in. A
 // fraction is fine as long as the result is whole (1.5s is 1500 milliseconds, 0.5ms is refused).
@@ -24,7 +24,7 @@ static const char *option_expected(const struct pcr_option *option) {
     return pcr_option_type_text(option->type);
 }
 
-// --- substitution ------------------------------------------------------------------------------
+// --- substitution -------------------------------------------------------------------------------
 static bool is_name(struct pcr_str name) {
     for (size_t i = 0; i < name.len; i++) {
         char c = name.ptr[i];
@@ -121,7 +121,7 @@ static bool substitute(struct pcr_config_ctx *ctx, const char *where,
     return text != NULL;
 }
 
-// --- scalars -----------------------------------------------------------------------------------
+// --- scalars ------------------------------------------------------------------------------------
 // The text of a scalar, possibly empty if it was quoted; `expected` goes into the message.
 static bool scalar_text(struct pcr_config_ctx *ctx, const char *where,
                         const struct pcr_yaml_node *node, const char *expected,
@@ -174,8 +174,8 @@ static const struct unit s_units[] = {
 };
 static const struct unit no_units[] = {{"", 1}};
 
-// Digits, perhaps with a fraction, then a unit of the table. No sign, no exponent, at most 18
-// digits.
+// Digits, perhaps with a fraction, then a unit of the table.
+// No sign, no exponent, at most 18 digits.
 static bool parse_with_unit(struct pcr_str text, const struct unit *units, size_t n_units,
                             double *out) {
     text = pcr_str_trim(text);
@@ -283,7 +283,7 @@ static bool address_ok(struct pcr_str text) {
     return !memchr(host.ptr, ':', host.len) && !memchr(host.ptr, ' ', host.len);
 }
 
-// --- fields ------------------------------------------------------------------------------------
+// --- fields -------------------------------------------------------------------------------------
 static void *field_of(void *base, size_t offset) {
     return (char *)base + offset;
 }

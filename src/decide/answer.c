@@ -7,9 +7,9 @@
 // Percentages are rounded, but never to a certainty the model does not have, and never up to a
 // threshold that was missed.
 //
-// The contract is held against the answer as text, parsed again, rather than against the structures
-// it was written from: a fault of the writer would be found as well, and it costs about a
-// microsecond.
+// The contract is held against the answer as text, parsed again, rather than against the
+// structures it was written from: a fault of the writer would be found as well, and it
+// costs about a microsecond.
 #include "decide/decide_priv.h"
 
 #include <ctype.h>
@@ -29,7 +29,7 @@ bool pcr_decide_buf(struct pcr_arena *arena, size_t max_bytes, struct pcr_buf *b
     return buf->data != NULL;
 }
 
-// --- the reason --------------------------------------------------------------------------------
+// --- the reason ---------------------------------------------------------------------------------
 
 // Three digits are enough for a sentence; the exact value stands in the factors.
 static const char *number_text(double value, char out[NUMBER_BYTES_MAX]) {
@@ -133,7 +133,7 @@ struct pcr_str pcr_decide_summary(const struct pcr_decision *decision,
     return pcr_buf_view(&buf);
 }
 
-// --- the JSON ----------------------------------------------------------------------------------
+// --- the JSON -----------------------------------------------------------------------------------
 
 static size_t answer_bytes(const struct pcr_decision *decision,
                            const struct pcr_decide_verdict *verdict, struct pcr_str summary) {
@@ -212,7 +212,7 @@ struct pcr_str pcr_decide_answer_write(const struct pcr_decision *decision,
     return pcr_buf_view(&buf);
 }
 
-// --- the contract ------------------------------------------------------------------------------
+// --- the contract -------------------------------------------------------------------------------
 
 struct first_violation {
     struct pcr_arena *arena;

@@ -3,14 +3,14 @@
 // models, not HTTP: the server hands it a body and gets a status and a body back:
 //
 // - 200: the answer; it satisfies the contract.
-// - 400: {"error","faults":[{"pointer","expected","got"}…]}; not JSON, or a member is missing,
-//   unknown or of the wrong type.
-// - 422: the same shape; well formed, but a number is beyond what the model or a limit can be
-//   computed with.
-// - 500: {"error"}, with "pointer" where the answer would have broken its contract (it never
-//   leaves).
-// - 503: {"error"}; the model is not there, does not fit the decision any more, or there is no room
-//   to run it.
+// - 400: {"error","faults":[{"pointer","expected","got"}…]};
+//   not JSON, or a member is missing, unknown or of the wrong type.
+// - 422: the same shape; well formed,
+//   but a number is beyond what the model or a limit can be computed with.
+// - 500: {"error"}, with "pointer" where the answer would have broken its contract;
+//   such an answer never leaves.
+// - 503: {"error"};
+//   the model is not there, does not fit the decision any more, or there is no room to run it.
 #ifndef PCR_DECIDE_H
 #define PCR_DECIDE_H
 

@@ -17,10 +17,10 @@
 #define PCR_DECIDE_FAULTS_MAX 100
 #define PCR_DECIDE_USER_ID_MAX 128 // characters
 #define PCR_DECIDE_PLANS_MAX 64
-#define PCR_DECIDE_LINES 128 // a cache line and the one that is fetched with it
+#define PCR_DECIDE_LINES 128         // a cache line and the one that is fetched with it
 #define PCR_DECIDE_EFFECT_MIN 0.0005 // a factor below this says nothing
 
-// --- a decision --------------------------------------------------------------------------------
+// --- a decision ---------------------------------------------------------------------------------
 
 struct pcr_decide_feature {
     const char *name;
@@ -112,7 +112,7 @@ __attribute__((format(printf, 3, 4))) void pcr_decide_fault_at(struct pcr_decide
                                                                struct pcr_config_place at,
                                                                const char *format, ...);
 
-// --- plans -------------------------------------------------------------------------------------
+// --- plans --------------------------------------------------------------------------------------
 // Compiles a plan into plan->arena's memory; what does not fit is reported. PACER_ENOMEM, or 0 with
 // faults or none.
 int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pcr_model *model,
@@ -125,7 +125,7 @@ const struct pcr_decide_plan *pcr_decide_plan_of(struct pcr_decision *decision,
                                                  struct pcr_arena *arena);
 void pcr_decide_plans_destroy(struct pcr_decision *decision);
 
-// --- requests ----------------------------------------------------------------------------------
+// --- requests -----------------------------------------------------------------------------------
 struct pcr_decide_request {
     double *values; // per feature, each fit for the model's element type
     double *limits; // per limit: computed and clamped
@@ -154,7 +154,7 @@ double pcr_decide_limit_value(const struct pcr_decide_limit *limit, double field
 // The longest number a feature may be for that element type.
 bool pcr_decide_number_fits(enum pacer_dtype dtype, double value);
 
-// --- verdicts ----------------------------------------------------------------------------------
+// --- verdicts -----------------------------------------------------------------------------------
 struct pcr_decide_factor {
     size_t feature;
     float effect;
@@ -183,8 +183,8 @@ struct pcr_decide_batch {
 bool pcr_decide_batch_make(const struct pcr_decision *decision, const struct pcr_decide_plan *plan,
                            const struct pcr_decide_request *request, struct pcr_arena *arena,
                            struct pcr_decide_batch *batch);
-// Reads the model's output for that batch. PACER_EMODEL if it is not what the plan promised,
-// PACER_ENOMEM.
+// Reads the model's output for that batch.
+// PACER_EMODEL if it is not what the plan promised, PACER_ENOMEM.
 int pcr_decide_judge(const struct pcr_decision *decision, const struct pcr_decide_batch *batch,
                      const struct pacer_tensor *output, struct pcr_arena *arena,
                      struct pcr_decide_verdict *verdict, struct pacer_error *err);
@@ -194,9 +194,9 @@ int pcr_decide_labels_check(const struct pcr_decide_plan *plan,
                             const struct pacer_tensor *probabilities,
                             const struct pacer_tensor *labels, struct pacer_error *err);
 
-// --- answers -----------------------------------------------------------------------------------
-// A buffer whose memory is the arena's: it never grows, so it never allocates. False when memory is
-// out.
+// --- answers ------------------------------------------------------------------------------------
+// A buffer whose memory is the arena's: it never grows,
+// so it never allocates. False when memory is out.
 bool pcr_decide_buf(struct pcr_arena *arena, size_t max_bytes, struct pcr_buf *buf);
 // The reason in plain English; "" where memory is out.
 struct pcr_str pcr_decide_summary(const struct pcr_decision *decision,
@@ -214,7 +214,7 @@ int pcr_decide_answer_check(const struct pcr_decision *decision, struct pcr_str 
 struct pcr_str pcr_decide_error_write(struct pcr_arena *arena, const char *message,
                                       const char *pointer);
 
-// --- examples ----------------------------------------------------------------------------------
+// --- examples -----------------------------------------------------------------------------------
 // Sets decision->example_*; false when memory is out.
 bool pcr_decide_example_make(struct pcr_decision *decision, const struct pcr_decide_plan *plan);
 

@@ -47,7 +47,7 @@ void pcr_decide_fault_at(struct pcr_decide_report *report, struct pcr_config_pla
     va_end(args);
 }
 
-// --- copying the configuration -----------------------------------------------------------------
+// --- copying the configuration ------------------------------------------------------------------
 
 static bool copy_text(struct pcr_arena *arena, const char *from, const char **to) {
     *to = from ? pcr_arena_dup(arena, pcr_str(from)) : NULL;
@@ -282,7 +282,7 @@ static bool copy_config(struct pcr_decision *decision, const struct pcr_config_d
            copy_classes(decision, config) && copy_limits(decision, config, report);
 }
 
-// --- the contract ------------------------------------------------------------------------------
+// --- the contract -------------------------------------------------------------------------------
 
 static int load_contract(struct pcr_decision *decision, struct pcr_decide_report *report) {
     const char *file = decision->contract_file;
@@ -364,7 +364,7 @@ static int try_actions(const struct pcr_decision *decision, const struct pcr_dec
     return 0;
 }
 
-// --- the whole ---------------------------------------------------------------------------------
+// --- the whole ----------------------------------------------------------------------------------
 
 // Answers the example request: model, verdict, contract.
 static int try_example(struct pcr_decision *decision, const struct pcr_decide_plan *plan,

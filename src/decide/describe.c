@@ -114,7 +114,7 @@ static void write_tree_schema(struct pcr_json_writer *w, const struct fields *fi
     pcr_json_object_end(w);
 }
 
-// --- requests ----------------------------------------------------------------------------------
+// --- requests -----------------------------------------------------------------------------------
 
 static void write_user_id_schema(struct pcr_json_writer *w) {
     pcr_json_object_begin(w);
@@ -203,7 +203,7 @@ void pcr_decision_request_example(const struct pcr_decision *decision,
     pcr_json_object_end(out);
 }
 
-// --- examples ----------------------------------------------------------------------------------
+// --- examples -----------------------------------------------------------------------------------
 
 // A number whose limit is a typical one: in the middle of its bounds where it has both.
 static double example_field(const struct pcr_decide_limit *limit) {

@@ -32,7 +32,7 @@ struct compile {
     yyjson_val *baselines; // an object, or NULL
 };
 
-// --- metadata ----------------------------------------------------------------------------------
+// --- metadata -----------------------------------------------------------------------------------
 
 // The JSON of a metadata entry into *out, NULL where there is none. False when memory is out.
 static bool metadata_json(struct compile *c, const char *key, yyjson_val **out) {
@@ -90,7 +90,7 @@ static bool metadata_names(struct compile *c, const char *key, size_t max, const
     return true;
 }
 
-// --- inputs and outputs ------------------------------------------------------------------------
+// --- inputs and outputs -------------------------------------------------------------------------
 
 static void look_at_input(struct compile *c) {
     size_t n;
@@ -177,7 +177,7 @@ static const struct pacer_tensor_info *look_at_outputs(struct compile *c) {
     return found;
 }
 
-// --- classes and actions -----------------------------------------------------------------------
+// --- classes and actions ------------------------------------------------------------------------
 
 // What somebody says the columns are called.
 struct naming {
@@ -331,7 +331,7 @@ static bool look_at_classes(struct compile *c, const struct pacer_tensor_info *o
     return true;
 }
 
-// --- features and baselines --------------------------------------------------------------------
+// --- features and baselines ---------------------------------------------------------------------
 
 static size_t column_of(const struct compile *c, const char *feature) {
     for (size_t i = 0; i < c->n_columns; i++)
@@ -411,7 +411,7 @@ static bool look_at_features(struct compile *c) {
     return true;
 }
 
-// --- the whole ---------------------------------------------------------------------------------
+// --- the whole ----------------------------------------------------------------------------------
 
 static size_t rows_max(const struct pcr_model *model) {
     return model->max_batch_size_is_set ? (size_t)model->max_batch_size : 0;
@@ -442,8 +442,8 @@ int pcr_decide_plan_compile(const struct pcr_decision *decision, const struct pc
 static const struct pcr_decide_plan *find(const struct pcr_decision *decision,
                                           const struct pcr_model *model) {
     struct pcr_decide_plan *plan = atomic_load_explicit(&decision->plans, memory_order_acquire);
-    while (plan && (plan->rows_max != rows_max(model) ||
-                    strcmp(plan->version, model->content_hash) != 0))
+    while (plan &&
+           (plan->rows_max != rows_max(model) || strcmp(plan->version, model->content_hash) != 0))
         plan = plan->next;
     return plan;
 }

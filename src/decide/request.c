@@ -30,7 +30,7 @@
 
 static const char *const members[] = {"user_id", "features", "context"};
 
-// --- the list of faults ------------------------------------------------------------------------
+// --- the list of faults -------------------------------------------------------------------------
 
 static void add_bad(struct pcr_decide_bads *bads, bool malformed, const char *pointer,
                     const char *expected, const char *got) {
@@ -89,7 +89,7 @@ static void add_unknown(struct pcr_decide_bads *bads, const char *prefix, yyjson
     add_bad(bads, true, pointer_to(bads, prefix, name), expected, describe(bads, value));
 }
 
-// --- numbers -----------------------------------------------------------------------------------
+// --- numbers ------------------------------------------------------------------------------------
 
 bool pcr_decide_number_fits(enum pacer_dtype dtype, double value) {
     switch (dtype) {
@@ -117,7 +117,7 @@ double pcr_decide_limit_value(const struct pcr_decide_limit *limit, double field
     return value + 0.0; // never -0
 }
 
-// --- members -----------------------------------------------------------------------------------
+// --- members ------------------------------------------------------------------------------------
 
 static size_t characters(const char *text, size_t bytes) {
     size_t n = 0;

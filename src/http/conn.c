@@ -8,11 +8,11 @@
 // holds; it runs at the end of every event. So an event only changes facts, and no path can forget
 // to stop a timer or to resume reading.
 //
-// Reading stops while answers wait in the kernel's buffer (a slow reader), or while pipelined_max
-// answers are owed; what was received by then, less than one read buffer, is kept in `pending`.
-// Otherwise it goes on, also while a request is being worked on, since that is how a broken
-// connection is seen. An end of file is not: a peer may close its writing side and wait for the
-// answer.
+// Reading stops while answers wait in the kernel's buffer (a slow reader), or while
+// pipelined_max answers are owed; what was received by then, less than one read buffer, is
+// kept in `pending`. Otherwise it goes on, also while a request is being worked on, since
+// that is how a broken connection is seen. An end of file is not: a peer may close its
+// writing side and wait for the answer.
 //
 // Closing. After the last answer the writing side is closed and what the peer still sends is thrown
 // away for a moment: closing at once would reset the connection and could destroy an answer which
@@ -35,8 +35,7 @@ static size_t queued_bytes(const struct pcr_http_conn *conn) {
     return conn->transport->queued(conn->io);
 }
 
-// --- requests
-// -------------------------------------------------------------------------------------------------
+// --- requests -----------------------------------------------------------------------------------
 
 static void owe(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
     conn->reading = NULL;
@@ -132,8 +131,7 @@ void pcr_http_conn_cut_owed(struct pcr_http_conn *conn) {
     }
 }
 
-// --- parsing
-// --------------------------------------------------------------------------------------------------
+// --- parsing ------------------------------------------------------------------------------------
 
 static bool may_parse(const struct pcr_http_conn *conn) {
     return !conn->closed && !conn->last &&
@@ -233,8 +231,7 @@ void pcr_http_conn_continue(struct pcr_http_conn *conn) {
     pcr_http_conn_unref_memory(conn);
 }
 
-// --- deadlines
-// ------------------------------------------------------------------------------------------------
+// --- deadlines ----------------------------------------------------------------------------------
 
 uint64_t pcr_http_deadline_ms(const struct pcr_http_limits *limits, enum pcr_http_deadline kind) {
     switch (kind) {
@@ -329,8 +326,7 @@ void pcr_http_server_sweep(struct pcr_http_server *server, uint64_t now_ns) {
     }
 }
 
-// --- settling
-// -------------------------------------------------------------------------------------------------
+// --- settling -----------------------------------------------------------------------------------
 
 static void set_reading(struct pcr_http_conn *conn, bool read) {
     if (conn->paused == !read)
@@ -392,8 +388,7 @@ void pcr_http_conn_settle(struct pcr_http_conn *conn) {
         start_deadline(conn, kind);
 }
 
-// --- the transport's events
-// -----------------------------------------------------------------------------------
+// --- the transport's events ---------------------------------------------------------------------
 
 void pcr_http_conn_ended(struct pcr_http_conn *conn, int status) {
     if (conn->closed)

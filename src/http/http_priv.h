@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of the http room show each other (and the fuzz target, which brings its own
-// transport).
+// What the files of the http room show each other
+// (and the fuzz target, which brings its own transport).
 #ifndef PCR_HTTP_PRIV_H
 #define PCR_HTTP_PRIV_H
 

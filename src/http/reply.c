@@ -276,8 +276,8 @@ void pcr_http_reply_ready(struct pcr_http_conn *conn) {
     }
 }
 
-// Keeps an answer that is early. Its header list may be on the caller's stack; all else is in the
-// arena.
+// Keeps an answer that is early.
+// Its header list may be on the caller's stack; all else is in the arena.
 static void keep_reply(struct pcr_http_request_priv *request, const struct pcr_http_reply *reply) {
     request->reply = *reply;
     request->ready = true;

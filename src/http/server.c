@@ -17,12 +17,11 @@
 #define BODY_BYTES_KEPT (16u << 10)
 #define OFFSETS_KEPT 32
 #define PENDING_BYTES_MAX (256u << 10)
-// While draining: what was sent on an idle connection by then has arrived and is answered, not
-// reset.
+// While draining: what was sent on an idle connection by then
+// has arrived and is answered, not reset.
 #define IDLE_GRACE_MS 50
 
-// --- requests
-// -------------------------------------------------------------------------------------------------
+// --- requests -----------------------------------------------------------------------------------
 
 // A parsed document takes several times the bytes of its text.
 static size_t arena_bytes_max(const struct pcr_http_limits *limits) {
@@ -122,8 +121,7 @@ void pcr_http_request_put(struct pcr_http_request_priv *request) {
     pcr_http_conn_unref_memory(conn);
 }
 
-// --- connections
-// ----------------------------------------------------------------------------------------------
+// --- connections --------------------------------------------------------------------------------
 
 // The peer's address without its port.
 static struct pcr_str peer_host(const char *peer) {
@@ -277,8 +275,7 @@ static void on_accept(void *ctx, struct pcr_stream *stream) {
         pcr_http_conn_settle(conn);
 }
 
-// --- the server
-// -----------------------------------------------------------------------------------------------
+// --- the server ---------------------------------------------------------------------------------
 
 static void on_sweep(void *ctx) {
     struct pcr_http_server *server = ctx;
@@ -375,8 +372,7 @@ static void close_conns(struct pcr_http_server *server, bool idle_only) {
     }
 }
 
-// --- draining
-// -------------------------------------------------------------------------------------------------
+// --- draining -----------------------------------------------------------------------------------
 
 static bool is_drained(const struct pcr_http_server *server) {
     return server->n_conns == 0 || (server->cut && n_open(server) == 0);

@@ -147,8 +147,8 @@ int pcr_http_server_listen(struct pcr_http_server *server,
 // After a cut it is called even if handlers still owe answers (dropped when they come).
 void pcr_http_server_drain(struct pcr_http_server *server, uint64_t grace_ms,
                            void (*drained)(void *ctx), void *ctx);
-// Cuts all connections. Handlers may still answer afterwards; the answers are dropped. NULL is
-// fine.
+// Cuts all connections. Handlers may still answer afterwards;
+// the answers are dropped. NULL is fine.
 void pcr_http_server_destroy(struct pcr_http_server *server);
 
 struct pcr_http_server_stats {

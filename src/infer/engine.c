@@ -3,10 +3,10 @@
 // another thread and back costs more than running it; all others on a worker, so that a loop is
 // never held up.
 //
-// What a run costs is guessed from its size. Values can make it dearer (a fill of a shape that is an
-// input, a loop's count): models with a loop never run on a loop's thread, and others no longer do
-// once several runs were late. Rejected: running everything once on a worker to learn its cost; the
-// next request's values may be others.
+// What a run costs is guessed from its size. Values can make it dearer (a fill of a shape that is
+// an input, a loop's count): models with a loop never run on a loop's thread, and others no longer
+// do once several runs were late. Rejected: running everything once on a worker to learn its cost;
+// the next request's values may be others.
 #include "infer/repository_priv.h"
 #include "infer/session_priv.h"
 
@@ -15,8 +15,8 @@
 // Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three
 // times that the worker wins.
 #define INLINE_NS (50 * PCR_NS_PER_US)
-// A further row costs less than the first one; the guess until cost models are measured per batch
-// size.
+// A further row costs less than the first one;
+// the guess until cost models are measured per batch size.
 #define ROW_SHARE 8
 
 // A character of text is cheaper to write than a number, which takes some 10 to 20 bytes.
@@ -108,8 +108,8 @@ static uint64_t rows_of(const struct pcr_infer_call *call) {
     return batched ? (uint64_t)run->inputs[0].shape[0] : 1;
 }
 
-// One addition per request, when all is known: clients hold the counts of the parts against each
-// other.
+// One addition per request, when all is known:
+// clients hold the counts of the parts against each other.
 static void count(const struct pcr_infer_call *call, uint64_t end_ns) {
     struct pcr_model_stats more = {0};
     uint64_t total_ns = end_ns - call->submitted_ns;

@@ -30,8 +30,8 @@ bool pcr_session_is_quantized(const struct pacer_session *session);
 // The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known,
 // because the warm-up was skipped or made-up inputs do not suit the model.
 uint64_t pcr_session_run_ns(const struct pacer_session *session);
-// The elements of all inputs in that measurement; the unit in which the size of another run can be
-// told.
+// The elements of all inputs in that measurement;
+// the unit in which the size of another run can be told.
 size_t pcr_session_warm_up_elements(const struct pacer_session *session);
 // ONNX Runtime's version, "1.30.0".
 const char *pcr_infer_runtime_version(void);
@@ -39,8 +39,7 @@ const char *pcr_infer_runtime_version(void);
 typedef void (*pcr_infer_log_cb)(enum pcr_log_level level, const char *message);
 void pcr_infer_log_to(pcr_infer_log_cb cb);
 
-// --- the model repository
-// -----------------------------------------------------------------------------------
+// --- the model repository -----------------------------------------------------------------------
 // models_dir/NAME.onnx, or models_dir/NAME/VERSION/model.onnx with an optional NAME/config.pbtxt.
 struct pcr_model_config { // what the configuration says of one model
     const char *name;
@@ -71,9 +70,9 @@ struct pcr_model {
 void pcr_model_ref(struct pcr_model *model);
 void pcr_model_unref(struct pcr_model *model); // NULL is fine
 void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out);
-// Adds to the statistics. `last_inference_ms` replaces, 0 leaves it; it is monotonic time here, so
-// that a run need not ask for the wall clock, and milliseconds since 1970 in pcr_model_stats. Any
-// thread.
+// Adds to the statistics. `last_inference_ms` replaces, 0 leaves it; it is monotonic time here,
+// so that a run need not ask for the wall clock, and milliseconds since 1970 in
+// pcr_model_stats. Any thread.
 void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
 // pcr_session_check with the model's name, and its batch size where that was set.
 int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,
@@ -126,8 +125,7 @@ int pcr_repository_index(struct pcr_repository *repository, struct pcr_arena *ar
                          struct pcr_model_status **out, size_t *n);
 bool pcr_repository_ready(struct pcr_repository *repository); // all models that should be there are
 
-// --- the engine
-// ----------------------------------------------------------------------------------------------
+// --- the engine ---------------------------------------------------------------------------------
 // Runs a request: at once on the calling loop where the model is cheap (measured cost under
 // INLINE_NS), else on a worker.
 struct pcr_engine;
@@ -147,8 +145,8 @@ struct pcr_infer_call {      // the caller's memory until `done`
     // call->error set, which ends the call. `read` sets call->run, and may set call->deadline_ns.
     int (*read)(struct pcr_infer_call *call);
     int (*write)(struct pcr_infer_call *call);
-    bool is_large;         // more than PCR_INLINE_BODY_BYTES_MAX to read
-    bool writes_no_text;   // may be set by `read`: what `write` costs does not grow with the outputs
+    bool is_large;       // more than PCR_INLINE_BODY_BYTES_MAX to read
+    bool writes_no_text; // may be set by `read`: what `write` costs does not grow with the outputs
     void *user;
     uint64_t
         deadline_ns; // monotonic; 0: none. Past it the call fails with PACER_ETIMEDOUT, uncomputed
@@ -158,12 +156,12 @@ struct pcr_infer_call {      // the caller's memory until `done`
     const struct pacer_tensor *outputs;
     size_t n_outputs;
     uint64_t queue_ns, input_ns, infer_ns, output_ns;
-    struct pcr_job job;                // private
-    uint64_t submitted_ns, queued_ns;  // private
-    struct pcr_engine *engine;         // private
-    bool looks_cheap;                  // private: by its size
-    enum pcr_infer_stage stage;        // private: what the worker begins with
-    atomic_bool canceled;              // private
+    struct pcr_job job;               // private
+    uint64_t submitted_ns, queued_ns; // private
+    struct pcr_engine *engine;        // private
+    bool looks_cheap;                 // private: by its size
+    enum pcr_infer_stage stage;       // private: what the worker begins with
+    atomic_bool canceled;             // private
 };
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err);

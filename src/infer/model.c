@@ -109,8 +109,8 @@ void pcr_model_unref(struct pcr_model *shown) {
     if (!shown)
         return;
     struct model *model = model_of(shown);
-    // Release: what this user did comes before; acquire: what all users did is seen by the one who
-    // frees.
+    // Release: what this user did comes before;
+    // acquire: what all users did is seen by the one who frees.
     size_t before = atomic_fetch_sub_explicit(&model->refs, 1, memory_order_acq_rel);
     PCR_ASSERT(before > 0);
     if (before > 1)

@@ -8,9 +8,9 @@
 // asked for in or the folder its own links lead to. The second is what model hubs and Kubernetes
 // volumes need, where model and weights are links into one store.
 //
-// Rejected: handing the external files over in memory (AddExternalInitializersFromFilesInMemory).
-// ONNX Runtime 1.21 replaces initializers of the main graph only and opens the rest by path all the
-// same.
+// Rejected: handing the external files over in memory
+// (AddExternalInitializersFromFilesInMemory). ONNX Runtime 1.21 replaces initializers of the
+// main graph only and opens the rest by path all the same.
 #include "infer/session_priv.h"
 
 #include <errno.h>
@@ -229,8 +229,8 @@ static int hash_file(EVP_MD_CTX *digest, const char *path, struct pacer_error *e
     return code;
 }
 
-// SHA-256 of the model and the files of its external data, in the order in which they are first
-// named.
+// SHA-256 of the model and the files of its external data,
+// in the order in which they are first named.
 static int hash_model(struct pcr_model_file *file, struct pacer_error *err) {
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     unsigned char sum[EVP_MAX_MD_SIZE];

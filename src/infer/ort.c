@@ -84,9 +84,9 @@ static void make_env(void) {
                 base->GetVersionString(), ORT_API_VERSION, ORT_API_VERSION);
         return;
     }
-    // The official builds record events about the machine below $HOME and /tmp from CreateEnv on;
-    // DisableTelemetryEvents would come too late. Whoever wants that can set the variable to 0
-    // before.
+    // The official builds record events about the machine below $HOME and /tmp from
+    // CreateEnv on; DisableTelemetryEvents would come too late. Whoever wants that can set
+    // the variable to 0 before.
     setenv("ORT_DISABLE_TELEMETRY", "1", 0);
     OrtEnv *env = NULL;
     OrtStatus *status =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry: one session per file, options and content, however many ask and however many ask at
-// once.
+// The registry: one session per file, options and content,
+// however many ask and however many ask at once.
 //
 // The key is the resolved path, the folder it was asked for in, the options and the identity of the
 // file (device, inode, size, modification time), so a changed file is a new key and the old session
@@ -112,8 +112,8 @@ static void free_entry(struct pcr_session_entry *entry) {
     free(entry);
 }
 
-// Under the lock: gives one reference back; true if the caller must close the session and free the
-// entry.
+// Under the lock: gives one reference back;
+// true if the caller must close the session and free the entry.
 static bool drop(struct pcr_session_entry *entry) {
     PCR_ASSERT(entry->refs > 0);
     if (--entry->refs > 0)
@@ -185,8 +185,8 @@ static int join(struct pcr_session_entry *entry, struct pacer_session **out,
     return code;
 }
 
-// Under the lock: the entry that may be shared, or NULL. One whose external data has changed is
-// forgotten.
+// Under the lock: the entry that may be shared, or NULL.
+// One whose external data has changed is forgotten.
 static struct pcr_session_entry *find(const char *key) {
     struct pcr_session_entry *entry = pcr_map_get(&entries, pcr_str(key));
     if (entry && entry->state == LOADED && !pcr_externals_unchanged(entry->session->externals)) {

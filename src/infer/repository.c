@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model repository: which models there are, and a reference to one of them in a few dozen
-// nanoseconds.
+// The model repository: which models there are,
+// and a reference to one of them in a few dozen nanoseconds.
 //
 // Readers (requests on the loops) see an immutable snapshot: entries sorted by name and version. A
 // change makes a new snapshot that shares the unchanged entries and swaps the pointer; one mutex
@@ -69,8 +69,7 @@ struct pcr_repository {
     int intra_op_threads;
 };
 
-// --- entries and snapshots: writers only
-// ---------------------------------------------------------------------
+// --- entries and snapshots: writers only --------------------------------------------------------
 static void entry_unref(struct entry *entry) {
     if (!entry || --entry->refs > 0)
         return;
@@ -192,8 +191,7 @@ static int set(struct pcr_repository *r, const struct pcr_found *found, enum pcr
     return replace(r, found->name, found->number, entry, err);
 }
 
-// --- loading
-// ---------------------------------------------------------------------------------------------------
+// --- loading ------------------------------------------------------------------------------------
 static const struct pcr_model_config *config_of(const struct pcr_repository *r, const char *name) {
     for (size_t i = 0; i < r->n_configs; i++)
         if (strcmp(r->configs[i].name, name) == 0)
@@ -395,8 +393,7 @@ int pcr_repository_unload(struct pcr_repository *r, struct pcr_str name, struct 
     return code;
 }
 
-// --- reading
-// -----------------------------------------------------------------------------------------------------
+// --- reading ------------------------------------------------------------------------------------
 // The snapshot, kept alive until leave(*slot).
 static struct snapshot *enter(struct pcr_repository *r, struct reader_slot **slot) {
     struct snapshot *s;
@@ -507,8 +504,7 @@ bool pcr_repository_ready(struct pcr_repository *r) {
     return ready;
 }
 
-// --- opening and closing
-// ---------------------------------------------------------------------------------------
+// --- opening and closing ------------------------------------------------------------------------
 static int copy_options(struct pcr_repository *r, const struct pcr_repository_options *options,
                         struct pacer_error *err) {
     struct pcr_model_config *configs =
@@ -567,8 +563,7 @@ void pcr_repository_close(struct pcr_repository *r) {
     free(r);
 }
 
-// --- another look at the directory
-// --------------------------------------------------------------------------------------
+// --- another look at the directory --------------------------------------------------------------
 static struct snapshot *snapshot_copy(const struct snapshot *from) {
     struct snapshot *s = snapshot_alloc(from->n);
     for (size_t i = 0; s && i < from->n; i++) {

@@ -5,8 +5,7 @@
 
 #include "infer/infer.h"
 
-// --- config.pbtxt (pbtxt.c)
-// -------------------------------------------------------------------------------------
+// --- config.pbtxt (pbtxt.c) ---------------------------------------------------------------------
 #define PCR_PBTXT_VERSIONS_MAX 64
 
 enum pcr_version_policy { PCR_VERSIONS_ALL, PCR_VERSIONS_LATEST, PCR_VERSIONS_SPECIFIC };
@@ -19,12 +18,11 @@ struct pcr_pbtxt {      // what of a Triton configuration means something here
     uint64_t versions[PCR_PBTXT_VERSIONS_MAX];
     size_t n_versions; // of PCR_VERSIONS_SPECIFIC
 };
-// Reads the text form of a protobuf message; what it does not know it skips. PACER_ESYNTAX with the
-// line.
+// Reads the text form of a protobuf message;
+// what it does not know it skips. PACER_ESYNTAX with the line.
 int pcr_pbtxt_parse(struct pcr_str text, struct pcr_pbtxt *out, struct pacer_error *err);
 
-// --- what lies in the directory (layout.c)
-// ------------------------------------------------------------------------
+// --- what lies in the directory (layout.c) ------------------------------------------------------
 struct pcr_found { // one version of one model
     const char *name;
     const char *version;
@@ -37,15 +35,15 @@ struct pcr_found { // one version of one model
 // Whether a name can be a model's: not empty, at most 255 bytes, no '/', no control characters, no
 // '.' in front.
 bool pcr_model_name_ok(struct pcr_str name);
-// All models of the directory, or those called `only` (if not NULL), in no particular order, in
-// `arena`.
+// All models of the directory, or those called `only` (if not NULL),
+// in no particular order, in `arena`.
 int pcr_layout_scan(const char *models_dir, const char *only, struct pcr_arena *arena,
                     struct pcr_found **out, struct pacer_error *err);
 
 // --- models (model.c)
 // --------------------------------------------------------------------------------------------- A
-// small number that is this thread's own as long as there are not too many; spreads threads over
-// slots.
+// small number that is this thread's own as long as there are not too many;
+// spreads threads over slots.
 unsigned pcr_thread_hint(void);
 // One reference. Takes over the reference to the session, also where it fails.
 int pcr_model_create(const struct pcr_found *found, const struct pcr_model_config *config,

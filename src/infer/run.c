@@ -7,9 +7,9 @@
 // booleans that are neither 0 nor 1 (undefined behaviour in C++), and an output that is the
 // caller's input under another name, because the caller's memory is only lent for the call.
 //
-// The checks come first and speak in the words v2 clients match on. They are the same for the
-// library and the server, and complete: what passes is run, so a wrong shape never reaches a
-// kernel.
+// The checks come first and speak in the words v2 clients match on. They are the
+// same for the library and the server, and complete: what passes is run, so a wrong
+// shape never reaches a kernel.
 #include "infer/session_priv.h"
 
 #include <stdio.h>
@@ -17,8 +17,7 @@
 
 #define RESULT_BYTES_MAX ((size_t)1 << 30)
 
-// --- checks
-// ----------------------------------------------------------------------------------------------------
+// --- checks -------------------------------------------------------------------------------------
 static bool shape_fits(const struct pacer_tensor_info *info, const struct pacer_tensor *tensor) {
     if (info->rank == 0 && !info->shape)
         return true; // undeclared: any
@@ -89,8 +88,8 @@ static int missing_input(const struct pacer_session *s, const char *model,
                    s->n_required, run->n_inputs, model, s->inputs[i].name);
 }
 
-// Position of a name; clients mostly send in the model's own order, so that place is looked at
-// first.
+// Position of a name; clients mostly send in the model's own order,
+// so that place is looked at first.
 static size_t position(const struct pacer_tensor_info *infos, size_t n, const struct pcr_map *index,
                        const char *name, size_t guess) {
     if (guess < n && strcmp(infos[guess].name, name) == 0)
@@ -158,8 +157,7 @@ int pcr_session_check(const struct pacer_session *s, const char *model, const st
     return check_outputs(s, model, run, err);
 }
 
-// --- inputs
-// --------------------------------------------------------------------------------------------------
+// --- inputs -------------------------------------------------------------------------------------
 static int arena_full(struct pacer_error *err) {
     return pcr_err(err, PACER_ENOMEM, "session",
                    "the run needs more memory than the request may take");
@@ -227,8 +225,7 @@ static int wrap_input(const struct pacer_tensor *tensor, struct pcr_arena *arena
     return status ? pcr_ort_fail(err, PACER_EMODEL, status, tensor->name) : 0;
 }
 
-// --- outputs
-// -------------------------------------------------------------------------------------------------
+// --- outputs ------------------------------------------------------------------------------------
 struct held { // what the arena's reset releases
     size_t n;
     OrtValue *values[];
@@ -323,8 +320,7 @@ static int view_output(const struct pacer_run *run, OrtValue *value, struct pcr_
     return 0;
 }
 
-// --- the run
-// -------------------------------------------------------------------------------------------------
+// --- the run ------------------------------------------------------------------------------------
 struct work {           // of one run, in its arena
     const char **names; // of the inputs, in the run's order
     OrtValue **inputs;
@@ -360,10 +356,9 @@ static int run_ort(const struct pcr_session_job *job, struct work *work, struct 
     for (size_t i = 0; i < run->n_inputs && code == 0; i++)
         code = wrap_input(&run->inputs[i], job->arena, &work->inputs[i], err);
     if (code == 0) {
-        OrtStatus *status =
-            api->Run(job->session->ort, job->options, work->names,
-                     (const OrtValue *const *)work->inputs, run->n_inputs, work->wanted,
-                     work->n_outputs, work->held->values);
+        OrtStatus *status = api->Run(job->session->ort, job->options, work->names,
+                                     (const OrtValue *const *)work->inputs, run->n_inputs,
+                                     work->wanted, work->n_outputs, work->held->values);
         if (status) {
             code = pcr_session_run_code(api->GetErrorCode(status));
             code = pcr_ort_fail(err, code, status, "ONNX Runtime could not run the model");
@@ -412,8 +407,7 @@ int pcr_session_run(struct pacer_session *session, const struct pacer_run *run,
     return code;
 }
 
-// --- the library's form
-// ------------------------------------------------------------------------------------
+// --- the library's form -------------------------------------------------------------------------
 struct pacer_result {
     struct pcr_arena arena;
     const struct pacer_tensor *tensors;

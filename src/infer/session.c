@@ -6,11 +6,11 @@
 // from name to position, types and shapes. It is immutable afterwards, so any number of threads run
 // one session without a lock.
 //
-// Settings: one intra-op thread without spinning (one run on one core is the fastest for small
-// models, and a server has other requests for the other cores), all graph optimisations, no memory
-// patterns (they are kept per input shape and grow with every new batch size), and ONNX format
-// only, since a file that says it is in ONNX Runtime's own format would get past the checks of
-// model_file.c.
+// Settings: one intra-op thread without spinning (one run on one core is the fastest for
+// small models, and a server has other requests for the other cores), all graph
+// optimisations, no memory patterns (they are kept per input shape and grow with every new
+// batch size), and ONNX format only, since a file that says it is in ONNX Runtime's own
+// format would get past the checks of model_file.c.
 #include "infer/session_priv.h"
 
 #include <onnxruntime_session_options_config_keys.h>
@@ -81,8 +81,7 @@ static int create(struct pacer_session *session, const struct pcr_model_file *fi
     return 0;
 }
 
-// --- what the model declares
-// -----------------------------------------------------------------------------------
+// --- what the model declares --------------------------------------------------------------------
 enum side { REQUIRED, OPTIONAL, OUTPUT };
 
 static OrtStatus *get_count(const struct pacer_session *s, enum side side, size_t *n) {
@@ -266,8 +265,7 @@ static int read_values(struct pacer_session *s, const struct pcr_model_file *fil
     return code;
 }
 
-// --- metadata
-// ------------------------------------------------------------------------------------------------
+// --- metadata -----------------------------------------------------------------------------------
 // Copies a string of ONNX Runtime's and gives it back; NULL when memory is out.
 static const char *take(struct pcr_arena *arena, char *text) {
     const struct pcr_ort *ort = pcr_ort();
@@ -326,8 +324,7 @@ static int read_metadata(struct pacer_session *s, struct pacer_error *err) {
     return code;
 }
 
-// --- class labels
-// ------------------------------------------------------------------------------------------------
+// --- class labels -------------------------------------------------------------------------------
 static int read_labels(struct pacer_session *s, const struct pcr_model_file *file,
                        struct pacer_error *err) {
     if (!file->has_labels)
@@ -340,8 +337,7 @@ static int read_labels(struct pacer_session *s, const struct pcr_model_file *fil
     return 0;
 }
 
-// --- opening and closing
-// ------------------------------------------------------------------------------------
+// --- opening and closing ------------------------------------------------------------------------
 static int keep_externals(struct pacer_session *s, const struct pcr_model_file *file,
                           struct pacer_error *err) {
     struct pcr_external_file **tail = &s->externals;
@@ -418,8 +414,7 @@ void pcr_session_close(struct pacer_session *s) {
     free(s);
 }
 
-// --- what others ask
-// -----------------------------------------------------------------------------------------
+// --- what others ask ----------------------------------------------------------------------------
 const struct pacer_tensor_info *pacer_session_inputs(const struct pacer_session *session,
                                                      size_t *n) {
     *n = session->n_required;

@@ -36,7 +36,7 @@ struct pcr_model_file {
     struct pcr_external_file *externals; // distinct
     struct pcr_list_of_names *shapeless; // inputs and outputs without a declared rank
     bool has_labels; // an operator is there that may say what classes are called
-    bool has_loop; // what it costs depends on values, without a bound
+    bool has_loop;   // what it costs depends on values, without a bound
     char version[17];
 };
 struct pcr_list_of_names {
@@ -44,8 +44,8 @@ struct pcr_list_of_names {
     bool is_output;
     struct pcr_list_of_names *next;
 };
-// Reads and checks the model at `path`, which is asked for below `folder` (both with links
-// resolved).
+// Reads and checks the model at `path`,
+// which is asked for below `folder` (both with links resolved).
 int pcr_model_file_open(const char *path, const char *folder, struct pcr_model_file *out,
                         struct pacer_error *err);
 void pcr_model_file_close(struct pcr_model_file *file);
@@ -68,8 +68,8 @@ struct pacer_session {
     const char **output_names;
     struct pcr_map input_index; // name → position + 1; read-only after loading
     struct pcr_map output_index;
-    const char **metadata; // key, value, key, value …
-    size_t n_metadata;     // pairs
+    const char **metadata;          // key, value, key, value …
+    size_t n_metadata;              // pairs
     struct pcr_onnx_labels *labels; // per output, or NULL: none are known
     char version[17];
     bool is_quantized;

@@ -20,8 +20,7 @@
 #define LOOKUP_MAX 16
 #define PAIRWISE_MAX 8
 
-// --- numbers
-// -----------------------------------------------------------------------------------------------------
+// --- numbers ------------------------------------------------------------------------------------
 
 static __int128 whole_of(yyjson_val *value) {
     if (yyjson_is_uint(value))
@@ -103,8 +102,7 @@ bool pcr_json_is_multiple(yyjson_val *a, yyjson_val *b) {
     return x.digits % (uint64_t)unit == 0;
 }
 
-// --- equality
-// ----------------------------------------------------------------------------------------------------
+// --- equality -----------------------------------------------------------------------------------
 
 static bool equal_text(yyjson_val *a, yyjson_val *b) {
     return pcr_str_eq(pcr_json_str(a), pcr_json_str(b));
@@ -193,8 +191,7 @@ bool pcr_json_equal(yyjson_val *a, yyjson_val *b, bool *out_of_memory) {
     }
 }
 
-// --- hashes
-// ------------------------------------------------------------------------------------------------------
+// --- hashes -------------------------------------------------------------------------------------
 
 static uint64_t mix(uint64_t x) {
     x = (x ^ x >> 32) * 0xd6e8feb86659fd93u;
@@ -257,8 +254,7 @@ uint64_t pcr_json_hash(yyjson_val *value) {
     }
 }
 
-// --- uniqueness
-// --------------------------------------------------------------------------------------------------
+// --- uniqueness ---------------------------------------------------------------------------------
 
 static bool find_twins_pairwise(yyjson_val *array, size_t n, size_t *first, size_t *second,
                                 bool *out_of_memory) {

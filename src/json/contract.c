@@ -8,8 +8,7 @@
 
 #define CHECK_BYTES_MAX ((size_t)64 << 20)
 
-// --- building
-// ----------------------------------------------------------------------------------------------------
+// --- building -----------------------------------------------------------------------------------
 
 static int build_root(struct pcr_schema_loader *loader, struct pacer_contract *contract,
                       const struct pcr_contract_source *source) {
@@ -153,8 +152,7 @@ void pacer_contract_destroy(struct pacer_contract *contract) {
     free(contract);
 }
 
-// --- checking
-// ----------------------------------------------------------------------------------------------------
+// --- checking -----------------------------------------------------------------------------------
 
 static struct pcr_run *take_run(struct pacer_contract *contract) {
     for (size_t i = 0; i < PCR_COUNT_OF(contract->runs); i++) {
@@ -224,8 +222,8 @@ static int check_with(struct pcr_run *run, const struct pacer_contract *contract
     return ok ? 0 : tell(run, on_violation, ctx, err);
 }
 
-// Contracts are shared as const; their kept scratch is the one thing that changes, and it is
-// atomic.
+// Contracts are shared as const;
+// their kept scratch is the one thing that changes, and it is atomic.
 static struct pacer_contract *kept_scratch_of(const struct pacer_contract *contract) {
     return (struct pacer_contract *)(uintptr_t)contract;
 }
@@ -260,8 +258,7 @@ int pacer_contract_check(const struct pacer_contract *contract, const char *json
     return rc;
 }
 
-// --- about the schema
-// --------------------------------------------------------------------------------------------
+// --- about the schema ---------------------------------------------------------------------------
 
 yyjson_val *pcr_contract_schema(const struct pacer_contract *contract) {
     return contract->own->root;

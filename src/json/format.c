@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The formats of JSON Schema (Validation, section 7.3) that are asserted, each after the RFC it
-// names.
+// The formats of JSON Schema (Validation, section 7.3) that are asserted,
+// each after the RFC it names.
 //
 // Every check is a walk over the bytes with a cursor: no regular expressions, no allocation (but
 // for `regex`, which has to be compiled to be known). A format that is not in the table is an
@@ -72,8 +72,7 @@ static size_t take_digits(struct cursor *c) {
     return (size_t)(c->at - from);
 }
 
-// --- times: RFC 3339
-// ---------------------------------------------------------------------------------------------
+// --- times: RFC 3339 ----------------------------------------------------------------------------
 
 static bool take_date(struct cursor *c) {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -164,8 +163,7 @@ static bool is_duration(struct pcr_str text) {
     return at_end(&c);
 }
 
-// --- names and addresses
-// -----------------------------------------------------------------------------------------
+// --- names and addresses ------------------------------------------------------------------------
 
 // RFC 9562, section 4
 static bool is_uuid(struct pcr_str text) {
@@ -207,8 +205,8 @@ static bool take_ipv4_tail(struct cursor *c) {
     return true;
 }
 
-// RFC 4291, section 2.2: eight groups, one run of them as "::", the last two perhaps as IPv4; no
-// zone.
+// RFC 4291, section 2.2: eight groups, one run of them as "::",
+// the last two perhaps as IPv4; no zone.
 static bool is_ipv6(struct pcr_str text) {
     struct cursor c = cursor_of(text);
     int groups = 0;
@@ -310,8 +308,7 @@ static bool is_email(struct pcr_str text) {
     return is_ipv4(literal);
 }
 
-// --- URIs: RFC 3986
-// ----------------------------------------------------------------------------------------------
+// --- URIs: RFC 3986 -----------------------------------------------------------------------------
 
 // Characters of a component: unreserved, percent-encoded, sub-delims and what `more` lists.
 static bool take_uri_chars(struct cursor *c, const char *more) {
@@ -405,8 +402,7 @@ static bool is_uri_reference(struct pcr_str text) {
     return is_uri_kind(text, false);
 }
 
-// --- pointers and patterns
-// -----------------------------------------------------------------------------------------
+// --- pointers and patterns ----------------------------------------------------------------------
 
 // RFC 6901
 static bool is_json_pointer(struct pcr_str text) {

@@ -33,8 +33,7 @@ static inline struct pcr_str pcr_json_str(yyjson_val *string) {
     return (struct pcr_str){yyjson_get_str(string), yyjson_get_len(string)};
 }
 
-// --- writing
-// ---------------------------------------------------------------------------------------------------
+// --- writing ------------------------------------------------------------------------------------
 // Appends pieces of JSON to a buffer; commas are set by the writer. Depth up to 64. Errors stick in
 // the buffer.
 struct pcr_json_writer {
@@ -65,16 +64,15 @@ void pcr_json_value(struct pcr_json_writer *writer, yyjson_val *value);
 // Text that is JSON already.
 void pcr_json_raw(struct pcr_json_writer *writer, struct pcr_str json);
 
-// --- contracts (include/pacer/contract.h) for callers that have a parsed document already
-// ------------------------
+// --- contracts (include/pacer/contract.h) for callers that have a parsed document already -------
 struct pacer_contract;
 struct pacer_violation;
 int pcr_contract_check_value(const struct pacer_contract *contract, yyjson_val *value,
                              bool (*on_violation)(void *ctx,
                                                   const struct pacer_violation *violation),
                              void *ctx, struct pacer_error *err);
-// The schema as it was loaded (borrowed), its first "examples" entry or NULL, and its title or
-// NULL.
+// The schema as it was loaded (borrowed),
+// its first "examples" entry or NULL, and its title or NULL.
 yyjson_val *pcr_contract_schema(const struct pacer_contract *contract);
 yyjson_val *pcr_contract_example(const struct pacer_contract *contract);
 const char *pcr_contract_title(const struct pacer_contract *contract);

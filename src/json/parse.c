@@ -29,8 +29,7 @@
 
 _Static_assert(PADDING_BYTES >= YYJSON_PADDING_SIZE, "yyjson reads past the end");
 
-// --- where it went wrong
-// ---------------------------------------------------------------------------------------
+// --- where it went wrong ------------------------------------------------------------------------
 
 struct place {
     size_t line;
@@ -93,8 +92,7 @@ static int fail_at(const struct reader *reader, int code, size_t offset, const c
                       place.column, problem, place.excerpt);
 }
 
-// --- nesting
-// -----------------------------------------------------------------------------------------------------
+// --- nesting ------------------------------------------------------------------------------------
 
 // Eight bytes at a time: the high bit of each byte that is `byte`. Borrows may set bits above the
 // first true one, so only the lowest is to be believed.
@@ -161,8 +159,7 @@ static int check_depth(const struct reader *reader, size_t depth_max) {
     return 0;
 }
 
-// --- yyjson
-// ------------------------------------------------------------------------------------------------------
+// --- yyjson -------------------------------------------------------------------------------------
 
 static void *arena_malloc(void *ctx, size_t size) {
     return pcr_arena_alloc(ctx, size);
@@ -221,8 +218,7 @@ static int refuse_syntax(const struct reader *reader, const struct yyjson_read_e
     return fail_at(reader, PACER_ESYNTAX, error->pos, problem_of(error, reader->text));
 }
 
-// --- duplicate names
-// -----------------------------------------------------------------------------------------------
+// --- duplicate names ----------------------------------------------------------------------------
 
 struct name_table {
     yyjson_val **slots;
@@ -269,8 +265,7 @@ static yyjson_val *duplicate_hashed(struct name_table *table, yyjson_val *object
     uint64_t seed = pcr_rand_process_seed();
     yyjson_val *key = unsafe_yyjson_get_first(object);
     for (size_t i = 0; i < n; i++, key = next_key(key)) {
-        size_t slot =
-            pcr_str_hash(pcr_json_str(key), seed);
+        size_t slot = pcr_str_hash(pcr_json_str(key), seed);
         for (slot &= table->cap - 1; table->slots[slot]; slot = (slot + 1) & (table->cap - 1)) {
             if (same_name(table->slots[slot], key))
                 return key;
@@ -280,8 +275,8 @@ static yyjson_val *duplicate_hashed(struct name_table *table, yyjson_val *object
     return NULL;
 }
 
-// yyjson keeps all values of a document in one array, so a walk over it meets every object without
-// recursion.
+// yyjson keeps all values of a document in one array,
+// so a walk over it meets every object without recursion.
 static int find_duplicate(yyjson_doc *doc, yyjson_val **duplicate) {
     struct name_table table = {0};
     yyjson_val *val = yyjson_doc_get_root(doc);

@@ -9,9 +9,9 @@
 // A hostile pattern or text cannot hang a check: the number of steps, the depth and the memory of a
 // match are limited, and a match that hits a limit is an error, not a verdict.
 //
-// Matching uses PCRE2's just-in-time compiler where the system allows one; where it does not, the
-// interpreter. Rejected: POSIX regcomp (another dialect, no limits), a matcher of our own (a second
-// project).
+// Matching uses PCRE2's just-in-time compiler where the system allows one; where it does
+// not, the interpreter. Rejected: POSIX regcomp (another dialect, no limits), a matcher of
+// our own (a second project).
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "json/schema_priv.h"
 
@@ -35,8 +35,7 @@ struct pcr_regex_scratch {
     pcre2_match_context *context;
 };
 
-// --- rewriting
-// ---------------------------------------------------------------------------------------------------
+// --- rewriting ----------------------------------------------------------------------------------
 
 struct rewriter {
     const char *at;
@@ -360,8 +359,7 @@ static bool rewrite_step(struct rewriter *r) {
     }
 }
 
-// --- PCRE2
-// -------------------------------------------------------------------------------------------------------
+// --- PCRE2 --------------------------------------------------------------------------------------
 
 static struct pcr_regex *compile(struct pcr_str pattern, char *why, size_t why_bytes) {
     struct pcr_regex *regex = calloc(1, sizeof *regex);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Holding a value against a compiled schema.
 //
-// apply() goes through a node's keywords; keywords with schemas of their own call it again. What a
-// check needs lies on the stack: the way to the value (struct pcr_at), the resources entered (for
-// $dynamicRef), and which members and items have been looked at (struct seen). The last is kept
-// only where an unevaluated keyword asks for it, and is handed down to schemas applied to the same
-// value; alternatives get a set of their own, merged when they hold, since a schema that fails says
-// nothing.
+// apply() goes through a node's keywords; keywords with schemas of their own call it again.
+// What a check needs lies on the stack: the way to the value (struct pcr_at), the resources
+// entered (for $dynamicRef), and which members and items have been looked at (struct seen). The
+// last is kept only where an unevaluated keyword asks for it, and is handed down to schemas
+// applied to the same value; alternatives get a set of their own, merged when they hold, since
+// a schema that fails says nothing.
 //
 // The verdict of an alternative is found quietly and breaks off at its first fault; elsewhere all
 // faults are recorded. A check is bounded by depth (stack), by steps (time) and by the number of
@@ -36,8 +36,7 @@ struct seen {
 static bool apply(struct pcr_run *run, const struct pcr_node *node, yyjson_val *value,
                   const struct pcr_at *at, struct seen *seen);
 
-// --- sets
-// --------------------------------------------------------------------------------------------------------
+// --- sets ---------------------------------------------------------------------------------------
 
 static bool seen_init(struct pcr_run *run, struct seen *seen, size_t count) {
     seen->words_n = (count + 63) / 64;
@@ -69,8 +68,7 @@ static void seen_merge(struct seen *into, const struct seen *from) {
         into->words[i] |= from->words[i];
 }
 
-// --- words
-// -------------------------------------------------------------------------------------------------------
+// --- words --------------------------------------------------------------------------------------
 
 // The value for a message: numbers and strings without the noun.
 static const char *got(yyjson_val *value, char out[80]) {
@@ -92,8 +90,7 @@ static size_t length_of(yyjson_val *string) {
     return characters;
 }
 
-// --- any value
-// ---------------------------------------------------------------------------------------------------
+// --- any value ----------------------------------------------------------------------------------
 
 static unsigned type_of(yyjson_val *value) {
     switch (yyjson_get_type(value)) {
@@ -199,8 +196,7 @@ static bool check_enum(const struct subject *s, const struct pcr_keyword *k) {
     return VIOLATION(s, "enum", "expected one of %s, got %s", words, got(s->value, out));
 }
 
-// --- numbers
-// -----------------------------------------------------------------------------------------------------
+// --- numbers ------------------------------------------------------------------------------------
 
 static bool check_limit(const struct subject *s, const struct pcr_keyword *k) {
     int order = pcr_json_compare_numbers(s->value, k->u.value);
@@ -233,8 +229,7 @@ static bool check_multiple(const struct subject *s, const struct pcr_keyword *k)
                      got(s->value, out));
 }
 
-// --- strings
-// -----------------------------------------------------------------------------------------------------
+// --- strings ------------------------------------------------------------------------------------
 
 static bool check_length(const struct subject *s, const struct pcr_keyword *k) {
     bool min = k->kind == PCR_KEYWORD_MIN_LENGTH;
@@ -279,8 +274,7 @@ static bool check_format(const struct subject *s, const struct pcr_keyword *k) {
            VIOLATION(s, "format", "expected %s, got %s", k->u.format->expected, got(s->value, out));
 }
 
-// --- arrays
-// ------------------------------------------------------------------------------------------------------
+// --- arrays -------------------------------------------------------------------------------------
 
 static bool check_size(const struct subject *s, const struct pcr_keyword *k) {
     bool min = k->kind == PCR_KEYWORD_MIN_ITEMS || k->kind == PCR_KEYWORD_MIN_PROPERTIES;
@@ -349,8 +343,7 @@ static bool check_contains(const struct subject *s, const struct pcr_keyword *k)
                      (unsigned long long)k->u.contains.max, (unsigned long long)found);
 }
 
-// --- objects
-// -----------------------------------------------------------------------------------------------------
+// --- objects ------------------------------------------------------------------------------------
 
 static const struct pcr_name *find_name(const struct pcr_members *m, struct pcr_str text,
                                         size_t *index) {
@@ -478,8 +471,7 @@ static bool check_names(const struct subject *s, const struct pcr_keyword *k) {
     return ok;
 }
 
-// --- alternatives
-// ------------------------------------------------------------------------------------------------
+// --- alternatives -------------------------------------------------------------------------------
 
 // The verdict alone. What the schema looked at counts only if it holds.
 static bool holds(const struct subject *s, const struct pcr_node *node) {
@@ -544,8 +536,7 @@ static bool check_branch(const struct subject *s, const struct pcr_keyword *k) {
     return s->run->rc == 0 && (!next || apply(s->run, next, s->value, s->at, s->seen));
 }
 
-// --- references
-// --------------------------------------------------------------------------------------------------
+// --- references ---------------------------------------------------------------------------------
 
 // The anchor of that name in the outermost resource that was entered and has it.
 static const struct pcr_node *outermost(const struct pcr_scope *scope, struct pcr_str name) {
@@ -568,8 +559,7 @@ static bool check_ref(const struct subject *s, const struct pcr_keyword *k) {
     return apply(s->run, target, s->value, s->at, s->seen);
 }
 
-// --- what nobody looked at
-// ---------------------------------------------------------------------------------------
+// --- what nobody looked at ----------------------------------------------------------------------
 
 static bool check_unevaluated(const struct subject *s, const struct pcr_keyword *k) {
     bool object = k->kind == PCR_KEYWORD_UNEVALUATED_PROPERTIES;
@@ -589,8 +579,7 @@ static bool check_unevaluated(const struct subject *s, const struct pcr_keyword 
     return ok;
 }
 
-// --- the whole
-// ---------------------------------------------------------------------------------------------------
+// --- the whole ----------------------------------------------------------------------------------
 
 static bool check(const struct subject *s, const struct pcr_keyword *k) {
     switch (k->kind) {

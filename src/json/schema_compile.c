@@ -60,8 +60,7 @@ static bool read_count(struct compiler *c, const char *keyword, yyjson_val *valu
     return true;
 }
 
-// --- one reader per keyword
-// --------------------------------------------------------------------------------------
+// --- one reader per keyword ---------------------------------------------------------------------
 
 typedef bool (*read_fn)(struct compiler *c, yyjson_val *value, struct pcr_keyword *keyword);
 
@@ -238,8 +237,7 @@ static bool read_branch(struct compiler *c, yyjson_val *value, struct pcr_keywor
            (!otherwise || keyword->u.branch.otherwise);
 }
 
-// --- members
-// -----------------------------------------------------------------------------------------------------
+// --- members ------------------------------------------------------------------------------------
 
 static uint32_t name_hash(struct pcr_str name) {
     return (uint32_t)pcr_str_hash(name, 0);
@@ -420,8 +418,7 @@ static bool read_members(struct compiler *c, yyjson_val *unused, struct pcr_keyw
     return true;
 }
 
-// --- the table
-// ---------------------------------------------------------------------------------------------------
+// --- the table ----------------------------------------------------------------------------------
 
 #define APPLICATOR PCR_VOCABULARY_APPLICATOR
 #define VALIDATION PCR_VOCABULARY_VALIDATION
@@ -469,8 +466,8 @@ static const struct definition {
      read_schema},
 };
 
-// The value that makes the keyword present, for the combined ones any of theirs; NULL if it is
-// absent.
+// The value that makes the keyword present,
+// for the combined ones any of theirs; NULL if it is absent.
 static yyjson_val *presence(const struct pcr_node *node, const struct definition *definition) {
     if (definition->name)
         return yyjson_obj_get(node->value, definition->name);
@@ -593,8 +590,7 @@ bool pcr_schema_compile(struct pcr_schema_loader *loader) {
     return true;
 }
 
-// --- endless references
-// ------------------------------------------------------------------------------------------
+// --- endless references -------------------------------------------------------------------------
 
 // The i-th schema that is applied to the same value whatever the value is, or NULL.
 static struct pcr_node *in_place(const struct pcr_node *node, size_t i) {

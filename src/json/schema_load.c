@@ -11,9 +11,9 @@
 // test registered, and local files below base_dir; the canonical path must lie below the canonical
 // base_dir, so neither ".." nor a symbolic link leads out. Nothing is fetched from a network.
 //
-// Invariant: doc->resource[i] and doc->pointer[i] are set for exactly the values that are known
-// schemas. Rejected: resolving references lazily while checking (no errors on load, locks between
-// threads).
+// Invariant: doc->resource[i] and doc->pointer[i] are set for exactly the values that
+// are known schemas. Rejected: resolving references lazily while checking (no errors on
+// load, locks between threads).
 #include "json/schema_priv.h"
 
 #include <limits.h>
@@ -90,8 +90,7 @@ static size_t index_of(const struct pcr_document *document, const yyjson_val *va
     return index;
 }
 
-// --- the walk
-// ----------------------------------------------------------------------------------------------------
+// --- the walk -----------------------------------------------------------------------------------
 
 static bool walk(struct pcr_schema_loader *loader, struct pcr_document *document, yyjson_val *value,
                  struct pcr_resource *resource, const char *pointer);
@@ -301,7 +300,8 @@ static struct pcr_resource *enter_resource(struct pcr_schema_loader *loader,
         return NULL;
     }
     struct pcr_str fragment;
-    const char *uri = pcr_uri_resolve(loader->arena, pcr_str(outer->uri), pcr_json_str(id), &fragment);
+    const char *uri =
+        pcr_uri_resolve(loader->arena, pcr_str(outer->uri), pcr_json_str(id), &fragment);
     if (!uri) {
         pcr_schema_no_memory(loader);
         return NULL;
@@ -343,8 +343,7 @@ static bool walk(struct pcr_schema_loader *loader, struct pcr_document *document
            walk_places(loader, document, value, own, pointer);
 }
 
-// --- documents
-// ---------------------------------------------------------------------------------------------------
+// --- documents ----------------------------------------------------------------------------------
 
 static struct pcr_document *make_document(struct pcr_schema_loader *loader, const char *uri,
                                           yyjson_val *root, size_t count) {
@@ -395,8 +394,7 @@ struct pcr_document *pcr_schema_add_document(struct pcr_schema_loader *loader, c
     return document;
 }
 
-// --- finding a URI
-// -------------------------------------------------------------------------------------------------
+// --- finding a URI ------------------------------------------------------------------------------
 
 // Reads a regular file below base_dir as the document `uri`; false (without failing the load) if
 // there is none.
@@ -441,8 +439,8 @@ static bool load_offered(struct pcr_schema_loader *loader, const struct pcr_sche
     return false;
 }
 
-// The resource of a URI, loaded if need be; NULL if there is none (loader->rc tells whether loading
-// failed).
+// The resource of a URI, loaded if need be;
+// NULL if there is none (loader->rc tells whether loading failed).
 static struct pcr_resource *find_resource(struct pcr_schema_loader *loader, const char *uri) {
     struct pcr_resource *resource = pcr_map_get(&loader->resources, pcr_str(uri));
     if (resource)
@@ -472,8 +470,7 @@ static struct pcr_resource *find_beside(struct pcr_schema_loader *loader, struct
     return load_file(loader, path, uri) ? pcr_map_get(&loader->resources, pcr_str(uri)) : NULL;
 }
 
-// --- references
-// --------------------------------------------------------------------------------------------------
+// --- references ---------------------------------------------------------------------------------
 
 struct pcr_node *pcr_schema_node(struct pcr_schema_loader *loader, struct pcr_document *document,
                                  yyjson_val *value) {

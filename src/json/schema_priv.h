@@ -26,8 +26,7 @@
 #define PCR_SCHEMA_VIOLATIONS_MAX 1000
 #define PCR_SCHEMA_RUNS_KEPT 8
 
-// --- compare.c
-// ---------------------------------------------------------------------------------------------------
+// --- compare.c ----------------------------------------------------------------------------------
 
 // -1, 0, 1; exact for every mix of integers and floats.
 int pcr_json_compare_numbers(yyjson_val *a, yyjson_val *b);
@@ -49,8 +48,7 @@ struct pcr_json_decimal {
 };
 struct pcr_json_decimal pcr_json_decimal_of(double value);
 
-// --- format.c
-// ----------------------------------------------------------------------------------------------------
+// --- format.c -----------------------------------------------------------------------------------
 
 typedef bool (*pcr_format_fn)(struct pcr_str text);
 struct pcr_format {
@@ -60,23 +58,21 @@ struct pcr_format {
 };
 const struct pcr_format *pcr_format_find(struct pcr_str name); // NULL: an annotation
 
-// --- regex.c
-// -----------------------------------------------------------------------------------------------------
+// --- regex.c ------------------------------------------------------------------------------------
 
 struct pcr_regex;
 struct pcr_regex_scratch;
-// Compiles an ECMA-262 pattern; on failure NULL with the reason in why[]. Freed by
-// pcr_regex_destroy.
+// Compiles an ECMA-262 pattern;
+// on failure NULL with the reason in why[]. Freed by pcr_regex_destroy.
 struct pcr_regex *pcr_regex_create(struct pcr_str pattern, char *why, size_t why_bytes);
 void pcr_regex_destroy(struct pcr_regex *regex);
-// 1 found, 0 not found, PACER_ELIMIT too much backtracking, PACER_ENOMEM. *scratch is made on first
-// use.
+// 1 found, 0 not found, PACER_ELIMIT too much backtracking, PACER_ENOMEM.
+// *scratch is made on first use.
 int pcr_regex_match(const struct pcr_regex *regex, struct pcr_str text,
                     struct pcr_regex_scratch **scratch);
 void pcr_regex_scratch_destroy(struct pcr_regex_scratch *scratch);
 
-// --- uri.c
-// -------------------------------------------------------------------------------------------------------
+// --- uri.c --------------------------------------------------------------------------------------
 
 // Resolves a reference (RFC 3986, section 5.2); without the fragment, which *fragment gets (ptr
 // NULL: none).
@@ -88,8 +84,7 @@ char *pcr_uri_decode(struct pcr_arena *arena, struct pcr_str text, size_t *len);
 // "file:///…" of an absolute path.
 char *pcr_uri_of_path(struct pcr_arena *arena, const char *path);
 
-// --- what is compiled
-// --------------------------------------------------------------------------------------------
+// --- what is compiled ---------------------------------------------------------------------------
 
 enum pcr_vocabulary {
     PCR_VOCABULARY_APPLICATOR = 1,
@@ -269,14 +264,13 @@ struct pacer_contract {
     struct pcr_node *root;
     struct pcr_document *own; // the document of root
     const char *title;
-    // Scratch of finished checks, so that the next one need not allocate. Each slot is taken and
-    // given back by an atomic exchange; the acquire of the taker pairs with the release of the
-    // giver.
+    // Scratch of finished checks, so that the next one need not allocate. Each slot is
+    // taken and given back by an atomic exchange; the acquire of the taker pairs with
+    // the release of the giver.
     _Atomic(struct pcr_run *) runs[PCR_SCHEMA_RUNS_KEPT];
 };
 
-// --- schema_load.c
-// -----------------------------------------------------------------------------------------------
+// --- schema_load.c ------------------------------------------------------------------------------
 
 // A document that a test offers under a URI, as if it had been fetched.
 struct pcr_schema_remote {
@@ -315,16 +309,14 @@ struct pcr_node *pcr_schema_resolve(struct pcr_schema_loader *loader, const stru
                                     const char *keyword, struct pcr_str reference,
                                     struct pcr_anchor **anchor);
 
-// --- schema_compile.c
-// --------------------------------------------------------------------------------------------
+// --- schema_compile.c ---------------------------------------------------------------------------
 
 // Compiles all queued nodes and what they lead to.
 bool pcr_schema_compile(struct pcr_schema_loader *loader);
 // Refuses references that come back to themselves without going deeper into the document.
 bool pcr_schema_refuse_loops(struct pcr_schema_loader *loader);
 
-// --- schema_check.c
-// ----------------------------------------------------------------------------------------------
+// --- schema_check.c -----------------------------------------------------------------------------
 
 // One step of the way from the document's root to a value.
 struct pcr_at {
@@ -355,8 +347,7 @@ void pcr_run_destroy(struct pcr_run *run);
 // Holds the value against the node. The verdict is true if all holds; look at run->rc first.
 bool pcr_schema_apply(struct pcr_run *run, const struct pcr_node *node, yyjson_val *value);
 
-// --- schema_report.c
-// ---------------------------------------------------------------------------------------------
+// --- schema_report.c ----------------------------------------------------------------------------
 
 struct pcr_found {
     struct pcr_found *next;
@@ -371,8 +362,7 @@ pcr_run_violation(struct pcr_run *run, const struct pcr_node *node, const char *
 // Breaks the check off and returns false.
 bool pcr_run_stop(struct pcr_run *run, int code, const char *why);
 
-// --- contract.c
-// --------------------------------------------------------------------------------------------------
+// --- contract.c ---------------------------------------------------------------------------------
 
 struct pcr_contract_source {
     struct pcr_str text;

@@ -37,8 +37,7 @@ static void put_way(struct pcr_buf *buf, const struct pcr_at *at) {
         return;
     put_way(buf, at->up);
     if (at->key)
-        pcr_json_pointer_push(buf,
-                              pcr_json_str(at->key));
+        pcr_json_pointer_push(buf, pcr_json_str(at->key));
     else
         pcr_json_pointer_push_index(buf, at->index);
 }

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-// The longest front part of `text` of at most `bytes_max` bytes that does not cut a character in
-// two.
+// The longest front part of `text` of at most
+// `bytes_max` bytes that does not cut a character in two.
 static size_t cut_utf8(struct pcr_str text, size_t bytes_max) {
     if (text.len <= bytes_max)
         return text.len;

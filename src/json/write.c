@@ -37,8 +37,7 @@ size_t pcr_json_utf8_sequence(const char *at, const char *end) {
     return n;
 }
 
-// --- strings
-// -----------------------------------------------------------------------------------------------------
+// --- strings ------------------------------------------------------------------------------------
 
 static bool is_plain(unsigned char c) {
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
@@ -114,8 +113,7 @@ void pcr_json_quote(struct pcr_buf *buf, struct pcr_str text) {
     put_char(buf, '"');
 }
 
-// --- values
-// ------------------------------------------------------------------------------------------------------
+// --- values -------------------------------------------------------------------------------------
 
 static size_t i64_text(char out[PCR_JSON_NUMBER_BYTES], int64_t value) {
     if (value >= 0)
@@ -187,8 +185,7 @@ void pcr_json_dump(struct pcr_buf *buf, yyjson_val *value) {
     dump_at(buf, value, 0);
 }
 
-// --- the writer
-// --------------------------------------------------------------------------------------------------
+// --- the writer ---------------------------------------------------------------------------------
 
 void pcr_json_writer_init(struct pcr_json_writer *writer, struct pcr_buf *buf) {
     *writer = (struct pcr_json_writer){.buf = buf};
@@ -267,9 +264,9 @@ void pcr_json_null(struct pcr_json_writer *writer) {
     pcr_buf_text(writer->buf, "null");
 }
 
-// Numbers come by the thousand, so they are written where they shall stand: this returns the place,
-// behind a comma if there is one to set. Near the buffer's end it is `spare`, and number_end
-// copies.
+// Numbers come by the thousand, so they are written where they shall stand: this
+// returns the place, behind a comma if there is one to set. Near the buffer's end it is
+// `spare`, and number_end copies.
 static char *number_begin(struct pcr_json_writer *writer, char spare[PCR_JSON_NUMBER_BYTES]) {
     before_value(writer);
     const struct pcr_buf *buf = writer->buf;

@@ -11,8 +11,8 @@
 // since all sockets on the port have it by then. `shared_ports` says which addresses this process
 // holds. Rejected: a trial bind that is closed again, as another process may come in between.
 //
-// A unix socket whose file is left over from a dead process is removed only if nobody answers on
-// it.
+// A unix socket whose file is left over from a dead
+// process is removed only if nobody answers on it.
 #include "loop/loop_priv.h"
 
 #include <errno.h>

@@ -11,8 +11,7 @@
 
 struct pcr_loop;
 
-// --- loops
-// -------------------------------------------------------------------------------------------------
+// --- loops --------------------------------------------------------------------------------------
 int pcr_loop_create(struct pcr_loop **out, struct pacer_error *err);
 // Delivers letters that are still in the mailbox, closes what is still open on the loop (close
 // callbacks run) and frees it. Not while it runs, nor while another thread may post to it: destroy
@@ -36,8 +35,7 @@ struct pcr_mail {
 void pcr_loop_post(struct pcr_loop *loop,
                    struct pcr_mail *mail); // any thread; never fails, never blocks
 
-// --- timers
-// -------------------------------------------------------------------------------------------------
+// --- timers -------------------------------------------------------------------------------------
 // On the heap; a timer that fired or was stopped may be started again. Millisecond
 // resolution: for deadlines, never for batches.
 struct pcr_timer;
@@ -47,15 +45,13 @@ void pcr_timer_start(struct pcr_timer *timer, uint64_t after_ms,
 void pcr_timer_stop(struct pcr_timer *timer);
 void pcr_timer_destroy(struct pcr_timer *timer); // NULL is fine; never fires afterwards
 
-// --- signals
-// --------------------------------------------------------------------------------------------------
+// --- signals ------------------------------------------------------------------------------------
 struct pcr_signal;
 struct pcr_signal *pcr_signal_create(struct pcr_loop *loop, int signum,
                                      void (*fire)(void *ctx, int signum), void *ctx);
 void pcr_signal_destroy(struct pcr_signal *sig);
 
-// --- streams: TCP and unix sockets
-// ------------------------------------------------------------------------
+// --- streams: TCP and unix sockets --------------------------------------------------------------
 struct pcr_listener;
 struct pcr_stream;
 
@@ -104,8 +100,7 @@ void pcr_stream_close(struct pcr_stream *stream, void (*closed)(void *ctx));
 // "192.0.2.1:5000", "[2001:db8::1]:5000" or "unix". Borrowed.
 const char *pcr_stream_peer(const struct pcr_stream *stream);
 
-// --- the worker pool: CPU work off the loops
-// ----------------------------------------------------------------
+// --- the worker pool: CPU work off the loops ----------------------------------------------------
 struct pcr_pool;
 // In the submitter's memory from submit until `done` is called on `loop`.
 struct pcr_job {

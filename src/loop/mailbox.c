@@ -9,10 +9,10 @@
 //
 // uv_async_send skips the system call while an earlier wake-up is pending: it stores (the push),
 // then loads `pending`; the loop stores `pending` = 0, then loads (the exchange). For one of the
-// two to see the other, each side needs a full barrier between its store and its load. The loop's
-// side has one in libuv's own compare-and-swap; this side has the fence below. ThreadSanitizer
-// knows no fences and does not need this one: it runs on x86, where the compare-and-swap is a full
-// barrier.
+// two to see the other, each side needs a full barrier between its store and its load. The
+// loop's side has one in libuv's own compare-and-swap; this side has the fence below.
+// ThreadSanitizer knows no fences and does not need this one: it runs on x86, where the
+// compare-and-swap is a full barrier.
 //
 // A ring was rejected: it has a size, so posting could fail or block, which a worker that holds
 // results cannot bear.

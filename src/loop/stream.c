@@ -8,8 +8,8 @@
 // Rejected: always queueing with uv_write, which costs an allocation and keeps the caller's bytes
 // alive until a later callback.
 //
-// Invariant: after pcr_stream_close nothing is called but `closed`, and the memory goes right after
-// it.
+// Invariant: after pcr_stream_close nothing is called but `closed`,
+// and the memory goes right after it.
 #include "loop/loop_priv.h"
 
 #include <netinet/tcp.h>

@@ -63,7 +63,7 @@ static struct pcr_str child(struct pcr_str message, uint64_t number) {
     return found;
 }
 
-// --- the graph ---------------------------------------------------------------------------------
+// --- the graph ----------------------------------------------------------------------------------
 static struct node read_node(struct pcr_str bytes) {
     struct node node = {.bytes = bytes};
     struct pcr_onnx_field field;
@@ -150,7 +150,7 @@ static bool comes_from(const struct graph *graph, struct pcr_str value,
     return false;
 }
 
-// --- lists of labels ---------------------------------------------------------------------------
+// --- lists of labels ----------------------------------------------------------------------------
 struct list {
     struct pcr_arena *arena;
     struct pcr_onnx_labels *labels; // names has PCR_ONNX_LABELS_MAX places
@@ -239,7 +239,7 @@ static int attribute_list(const struct node *node, const char *name, bool are_te
     return list_fini(&list);
 }
 
-// --- classifiers -------------------------------------------------------------------------------
+// --- classifiers --------------------------------------------------------------------------------
 // Whole numbers that become names: labels->names[i] is looked up in the encoder.
 static int encode(const struct node *encoder, struct pcr_arena *arena,
                   struct pcr_onnx_labels *labels) {
@@ -279,7 +279,7 @@ static int of_classifier(const struct graph *graph, const struct node *node,
     return 0;
 }
 
-// --- ArgMax and a list -------------------------------------------------------------------------
+// --- ArgMax and a list --------------------------------------------------------------------------
 static bool over_columns(const struct node *argmax) {
     struct pcr_str rest = attribute(argmax, "axis");
     struct pcr_onnx_field field;
@@ -353,7 +353,7 @@ static int of_argmax(const struct graph *graph, const struct node *argmax, struc
     return 0;
 }
 
-// --- the whole ---------------------------------------------------------------------------------
+// --- the whole ----------------------------------------------------------------------------------
 static int of_output(const struct graph *graph, struct pcr_str output, struct pcr_arena *arena,
                      struct pcr_onnx_labels *labels) {
     struct pcr_str way[STEPS_MAX];

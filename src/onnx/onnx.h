@@ -42,9 +42,9 @@ struct pcr_onnx_visitor { // each may be NULL; the first negative answer ends th
 // for ONNX, its name: not ONNX, truncated, nested deeper than PCR_ONNX_DEPTH_MAX, no graph.
 int pcr_onnx_scan(struct pcr_str file, const struct pcr_onnx_visitor *visitor, void *ctx,
                   struct pacer_error *err);
-// What the columns of an output stand for, as far as the graph itself says: the class labels of the
-// classifier the output comes from, or the list that the index of its largest column is looked up
-// in.
+// What the columns of an output stand for, as far as the graph itself says: the class
+// labels of the classifier the output comes from, or the list that the index of its
+// largest column is looked up in.
 #define PCR_ONNX_LABELS_MAX 1000
 struct pcr_onnx_labels {
     const char **names; // NULL: not known
@@ -62,8 +62,7 @@ const char *pcr_onnx_sniff(struct pcr_str file);
 // else why it must not be followed. Static text.
 const char *pcr_onnx_location_fault(struct pcr_str location);
 
-// --- unpacking
-// ------------------------------------------------------------------------------------------------
+// --- unpacking ----------------------------------------------------------------------------------
 struct pcr_onnx_dim {
     int64_t value;    // -1: dynamic
     const char *name; // of a dynamic one ("batch"), or NULL
@@ -124,9 +123,9 @@ struct pcr_onnx_summary {
     size_t n_externals;
 };
 
-// Reads and unpacks the file at `path`. It takes up to four times the file's size of memory for as
-// long as it works. PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL as pcr_onnx_scan, PACER_ELIMIT,
-// PACER_ENOMEM.
+// Reads and unpacks the file at `path`. It takes up to four times the file's size of
+// memory for as long as it works. PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL as
+// pcr_onnx_scan, PACER_ELIMIT, PACER_ENOMEM.
 int pcr_onnx_inspect(const char *path, struct pcr_arena *arena, struct pcr_onnx_summary *out,
                      struct pacer_error *err);
 // The same for a file that is in memory.

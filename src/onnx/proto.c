@@ -19,8 +19,8 @@ struct type {
     unsigned bits;
 };
 
-// By TensorProto.DataType; the numbers past 16 are younger than the onnx.proto of some
-// distributions.
+// By TensorProto.DataType;
+// the numbers past 16 are younger than the onnx.proto of some distributions.
 static const struct type types[] = {
     [1] = {"FP32", PACER_FP32, 32},
     [2] = {"UINT8", PACER_UINT8, 8},

@@ -14,8 +14,8 @@
 // must occur once: protobuf would merge repetitions, which costs protobuf-c quadratic time and no
 // exporter writes.
 //
-// Rejected: unpacking first and looking then. It copies every weight, and is itself what has to be
-// protected.
+// Rejected: unpacking first and looking then.
+// It copies every weight, and is itself what has to be protected.
 #include "onnx/onnx.h"
 #include "onnx/wire.h"
 

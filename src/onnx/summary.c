@@ -40,8 +40,7 @@ static const char *domain_name(const char *domain) {
     return domain && *domain ? domain : "ai.onnx";
 }
 
-// --- types
-// -------------------------------------------------------------------------------------------------------
+// --- types --------------------------------------------------------------------------------------
 static void describe(const Onnx__TypeProto *type, struct pcr_buf *text) {
     switch (type ? type->value_case : ONNX__TYPE_PROTO__VALUE__NOT_SET) {
     case ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE:
@@ -107,8 +106,7 @@ static void copy_ios(struct work *w, Onnx__ValueInfoProto **values, size_t n,
     *out = ios;
 }
 
-// --- nodes and numbers
-// -------------------------------------------------------------------------------------------
+// --- nodes and numbers --------------------------------------------------------------------------
 static void count_operator(struct work *w, const Onnx__NodeProto *node) {
     const char *domain = domain_name(node->domain);
     const char *name = node->op_type ? node->op_type : "";
@@ -220,8 +218,7 @@ static void collect(struct work *w, const struct pcr_map *map, size_t size,
     *out = items;
 }
 
-// --- the summary
-// -----------------------------------------------------------------------------------------------
+// --- the summary --------------------------------------------------------------------------------
 static void copy_head(struct work *w, const Onnx__ModelProto *model) {
     struct pcr_onnx_summary *out = w->out;
     const char *version = model->producer_version ? model->producer_version : "";

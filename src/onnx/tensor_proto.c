@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// TensorProto: elements lie in raw_data, or in one of the typed lists, where small types are
-// widened.
+// TensorProto: elements lie in raw_data,
+// or in one of the typed lists, where small types are widened.
 #include "onnx/proto_priv.h"
 
 #include <pacer/tensor.h>

@@ -48,17 +48,16 @@ struct pcr_app {
     uint64_t started_real_ns; // wall clock, the same on every loop
     // Connections and requests, summed over all loops; on any loop's thread.
     void (*http_stats)(const struct pcr_app *app, struct pcr_http_server_stats *out);
-    atomic_bool *draining;    // no longer ready; NULL counts as false
+    atomic_bool *draining; // no longer ready; NULL counts as false
 };
 
 // The pcr_http_handler of the server: ctx is the loop's struct pcr_app.
 void pcr_app_handle(void *ctx, struct pcr_http_request *request);
-// Its pcr_http_body_max: as large as the server takes them for routes of POST, PUT and PATCH, little
-// for the rest.
+// Its pcr_http_body_max: as large as the server takes them for routes of POST, PUT and PATCH,
+// little for the rest.
 size_t pcr_app_body_max(void *ctx, enum pcr_http_method method, struct pcr_str path);
 
-// --- answers
-// ------------------------------------------------------------------------------------------------
+// --- answers ------------------------------------------------------------------------------------
 // Each replies to the request, once. Bodies are borrowed as pcr_http_reply has it.
 void pcr_reply_json(struct pcr_http_request *request, int status, struct pcr_str body);
 // {"error":"…"}

@@ -57,18 +57,25 @@ static const struct family model_families[] = {
      COUNT, MODEL(inference_count)},
     {"pacer_model_executions_total", "counter", "Runs of the model: a batch counts once.", COUNT,
      MODEL(execution_count)},
-    {"pacer_model_requests_total", "counter", "Runs asked for, by result.", COUNT,
+    {"pacer_model_requests_total",
+     "counter",
+     "Runs asked for, by result.",
+     COUNT,
      {{{"result", "success"}, MODEL_AT(success_count)},
       {{"result", "failure"}, MODEL_AT(fail_count)}},
      2},
-    {"pacer_model_request_seconds_total", "counter", "Time from asking for a run to its result.",
+    {"pacer_model_request_seconds_total",
+     "counter",
+     "Time from asking for a run to its result.",
      SECONDS,
      {{{"result", "success"}, MODEL_AT(success_ns)}, {{"result", "failure"}, MODEL_AT(fail_ns)}},
      2},
     {"pacer_model_queue_seconds_total", "counter", "Time that runs waited for a worker.", SECONDS,
      MODEL(queue_ns)},
-    {"pacer_model_compute_seconds_total", "counter",
-     "Time spent on reading inputs, running the model and writing outputs.", SECONDS,
+    {"pacer_model_compute_seconds_total",
+     "counter",
+     "Time spent on reading inputs, running the model and writing outputs.",
+     SECONDS,
      {{{"phase", "input"}, MODEL_AT(input_ns)},
       {{"phase", "infer"}, MODEL_AT(infer_ns)},
       {{"phase", "output"}, MODEL_AT(output_ns)}},
@@ -80,8 +87,7 @@ static const struct family decision_families[] = {
     {"pacer_decision_fallbacks_total", "counter",
      "Answers that were the fallback action, for want of confidence.", COUNT, DECISION(fallbacks)},
     {"pacer_decision_bad_requests_total", "counter",
-     "Requests for a decision that were malformed or out of range.", COUNT,
-     DECISION(bad_requests)},
+     "Requests for a decision that were malformed or out of range.", COUNT, DECISION(bad_requests)},
     {"pacer_decision_contract_violations_total", "counter",
      "Answers that broke their contract and were not sent.", COUNT, DECISION(contract_violations)},
     {"pacer_decision_failures_total", "counter",
@@ -89,8 +95,7 @@ static const struct family decision_families[] = {
      DECISION(failures)},
 };
 
-// --- the format
-// -------------------------------------------------------------------------------------------------
+// --- the format ---------------------------------------------------------------------------------
 
 static void write_head(struct pcr_buf *buf, const char *name, const char *type, const char *help) {
     pcr_buf_printf(buf, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -147,8 +152,7 @@ static void write_counters(struct pcr_buf *buf, const struct family *family, con
     }
 }
 
-// --- what there is
-// ----------------------------------------------------------------------------------------------
+// --- what there is ------------------------------------------------------------------------------
 
 static void write_process(const struct pcr_app *app, struct pcr_buf *buf) {
     const struct label build[] = {{"version", app->server_version},

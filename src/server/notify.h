@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Telling a service manager how we are (the protocol of sd_notify(3): one datagram to
-// $NOTIFY_SOCKET).
+// Telling a service manager how we are (the protocol of sd_notify(3):
+// one datagram to $NOTIFY_SOCKET).
 #ifndef PCR_SERVER_NOTIFY_H
 #define PCR_SERVER_NOTIFY_H
 

@@ -227,8 +227,7 @@ static void write_fixed(struct pcr_json_writer *writer, const struct pcr_route *
     pcr_json_object_end(writer);
 }
 
-// --- decisions
-// ----------------------------------------------------------------------------------------------------
+// --- decisions ----------------------------------------------------------------------------------
 
 // The contract as a schema resource of its own.
 static void write_contract(struct pcr_json_writer *writer, const struct pcr_decision *decision) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers that every route gives the same way: JSON bodies, errors, and the status of an error
-// code.
+// Answers that every route gives the same way:
+// JSON bodies, errors, and the status of an error code.
 #include "server/app.h"
 
 #define ERROR_BYTES_MAX 8192

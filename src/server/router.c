@@ -47,8 +47,7 @@ static int compare(struct pcr_str a, struct pcr_str b) {
     return memcmp(a.ptr, b.ptr, a.len);
 }
 
-// --- compiling
-// ------------------------------------------------------------------------------------------------
+// --- compiling ----------------------------------------------------------------------------------
 
 static int refuse(struct pacer_error *err, const struct pcr_route *route, const char *why) {
     return pcr_err(err, PACER_EINVAL, "router", "route \"%s\": %s", route->pattern, why);
@@ -191,8 +190,7 @@ const struct pcr_route *pcr_router_routes(const struct pcr_router *router, size_
     return router->routes;
 }
 
-// --- finding
-// --------------------------------------------------------------------------------------------------
+// --- finding ------------------------------------------------------------------------------------
 
 static const struct node *child_of(const struct node *node, struct pcr_str segment) {
     size_t low = 0, high = node->n_children;
@@ -209,8 +207,8 @@ static const struct node *child_of(const struct node *node, struct pcr_str segme
     return NULL;
 }
 
-// `rest` is what follows the slash that ended `node`'s own segment. Recursion is as deep as the
-// tree.
+// `rest` is what follows the slash that ended `node`'s own segment.
+// Recursion is as deep as the tree.
 static const struct node *walk(const struct node *node, struct pcr_str rest,
                                struct pcr_route_match *match) {
     const char *slash = rest.len ? memchr(rest.ptr, '/', rest.len) : NULL;

@@ -15,8 +15,8 @@
 struct pcr_app;
 struct pcr_route;
 
-// What a handler is told about its route: the route itself and the `{…}` segments, in the pattern's
-// order.
+// What a handler is told about its route:
+// the route itself and the `{…}` segments, in the pattern's order.
 struct pcr_route_match {
     const struct pcr_route *route;
     struct pcr_str params[PCR_ROUTE_PARAMS_MAX];
@@ -37,10 +37,10 @@ struct pcr_route {
 };
 
 struct pcr_router;
-// Compiles the routes (copied; their strings are borrowed). PACER_EINVAL, with the pattern in the
-// message, for a pattern that does not start with '/', has an empty or half-named segment, names
-// two handlers for one verb, or more than PCR_ROUTE_PARAMS_MAX parameters; PACER_ELIMIT,
-// PACER_ENOMEM.
+// Compiles the routes (copied; their strings are borrowed). PACER_EINVAL, with the
+// pattern in the message, for a pattern that does not start with '/', has an empty or
+// half-named segment, names two handlers for one verb, or more than PCR_ROUTE_PARAMS_MAX
+// parameters; PACER_ELIMIT, PACER_ENOMEM.
 int pcr_router_create(const struct pcr_route *routes, size_t n_routes, struct pcr_router **out,
                       struct pacer_error *err);
 void pcr_router_destroy(struct pcr_router *router); // NULL is fine
@@ -55,8 +55,8 @@ enum pcr_route_result { PCR_ROUTE_FOUND, PCR_ROUTE_NO_PATH, PCR_ROUTE_NO_METHOD 
 enum pcr_route_result pcr_router_find(const struct pcr_router *router, enum pcr_http_method method,
                                       struct pcr_str path, struct pcr_route_match *match,
                                       const char **allow);
-// Finds and calls the handler, or answers itself: 404 and 405 with a JSON error, OPTIONS 204 with
-// Allow.
+// Finds and calls the handler, or answers itself:
+// 404 and 405 with a JSON error, OPTIONS 204 with Allow.
 void pcr_router_dispatch(const struct pcr_router *router, struct pcr_app *app,
                          struct pcr_http_request *request);
 

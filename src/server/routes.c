@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every path the server knows: the v2 protocol, the documents, and one POST per decision of the
-// configuration.
+// Every path the server knows: the v2 protocol, the documents,
+// and one POST per decision of the configuration.
 //
 // The table below is the only list of fixed routes. The router is compiled from it and the OpenAPI
 // document is written from it, so that the document cannot promise a route that is not there.
@@ -79,8 +79,7 @@ static const struct pcr_route fixed_routes[] = {
      "The contracts of all decisions, each with an example", "contracts"},
 };
 
-// --- decisions
-// ----------------------------------------------------------------------------------------------------
+// --- decisions ----------------------------------------------------------------------------------
 
 struct decision_call { // in the request's arena
     struct pcr_decide_call call;
@@ -113,8 +112,8 @@ uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_r
     return timeout_ms ? request->received_ns + timeout_ms * PCR_NS_PER_MS : 0;
 }
 
-// "application/json", "application/problem+json; charset=utf-8"; a body without a type is taken for
-// JSON.
+// "application/json", "application/problem+json; charset=utf-8";
+// a body without a type is taken for JSON.
 static bool is_json_type(struct pcr_str type) {
     struct pcr_str essence;
     if (!type.ptr || !pcr_str_split(&type, ';', &essence))
@@ -160,8 +159,7 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request,
     pcr_decide(&self->call);
 }
 
-// --- generations
-// ----------------------------------------------------------------------------------------------------
+// --- generations --------------------------------------------------------------------------------
 
 void pcr_generation_ref(struct pcr_generation *generation) {
     atomic_fetch_add_explicit(&generation->refs, 1, memory_order_relaxed);
@@ -228,8 +226,8 @@ size_t pcr_app_body_max(void *ctx, enum pcr_http_method method, struct pcr_str p
     struct pcr_route_match match;
     const char *allow;
     bool takes = method == PCR_HTTP_POST || method == PCR_HTTP_PUT || method == PCR_HTTP_PATCH;
-    if (takes && pcr_router_find(app->generation->router, method, path, &match, &allow) ==
-                     PCR_ROUTE_FOUND)
+    if (takes &&
+        pcr_router_find(app->generation->router, method, path, &match, &allow) == PCR_ROUTE_FOUND)
         return SIZE_MAX;
     return UNREAD_BODY_BYTES_MAX;
 }

@@ -106,8 +106,7 @@ static void configure_log(const struct pcr_config *config) {
     pcr_log_configure(&options);
 }
 
-// --- loading
-// ---------------------------------------------------------------------------------------------------
+// --- loading ------------------------------------------------------------------------------------
 
 static struct pcr_config *load_config(const struct pcr_server_options *options) {
     struct pcr_config_faults faults;
@@ -143,8 +142,7 @@ static int open_repository(struct server *server, const struct pcr_config *confi
     return rc;
 }
 
-// --- one loop
-// ----------------------------------------------------------------------------------------------
+// --- one loop -----------------------------------------------------------------------------------
 
 static void access_line(void *ctx, const struct pcr_http_access *access) {
     const struct pcr_app *app = ctx;
@@ -291,8 +289,7 @@ static int start_threads(struct server *server) {
     return 0;
 }
 
-// --- the end
-// ---------------------------------------------------------------------------------------------------
+// --- the end ------------------------------------------------------------------------------------
 
 static void stop_here(struct pcr_mail *mail) {
     struct server_loop *self = PCR_CONTAINER_OF(mail, struct server_loop, stop_mail);
@@ -346,8 +343,7 @@ static void on_terminate(void *ctx, int signum) {
     }
 }
 
-// --- reload
-// -----------------------------------------------------------------------------------------------------
+// --- reload -------------------------------------------------------------------------------------
 
 static void start_reload(struct server *server);
 
@@ -512,8 +508,7 @@ static void on_hangup(void *ctx, int signum) {
         start_reload(server);
 }
 
-// --- putting it together
-// ---------------------------------------------------------------------------------------
+// --- putting it together ------------------------------------------------------------------------
 
 static int watch_signals(struct server *server) {
     struct pcr_loop *loop = server->loops[0].loop;

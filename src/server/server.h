@@ -25,8 +25,8 @@ enum {
 bool pcr_server_models(const struct pcr_config *config, struct pcr_arena *arena,
                        struct pcr_repository_options *out);
 
-// Serves until SIGTERM or SIGINT; SIGHUP reloads configuration and models. Blocks. Once per
-// process.
+// Serves until SIGTERM or SIGINT;
+// SIGHUP reloads configuration and models. Blocks. Once per process.
 int pcr_server_run(const struct pcr_server_options *options);
 
 #endif

@@ -33,8 +33,8 @@ void pcr_v2_unload(struct pcr_app *app, struct pcr_http_request *request,
 // The match's model and version, as the repository wants them (an absent version is empty).
 struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_match *match,
                                    struct pacer_error *err);
-// The moment after which the request is not worth computing any more, by request_timeout_ms; 0:
-// never.
+// The moment after which the request is not worth computing any more,
+// by request_timeout_ms; 0: never.
 uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request);
 // A buffer whose memory goes with the request's arena; false (and nothing to free) when there is no
 // memory for that.
@@ -42,14 +42,12 @@ bool pcr_reply_buf_init(struct pcr_http_request *request, struct pcr_buf **out);
 // Answers 200 with the buffer's JSON, or 503 if writing it failed.
 void pcr_reply_buf(struct pcr_http_request *request, const struct pcr_buf *buf);
 
-// --- metrics (metrics.c)
-// ------------------------------------------------------------------------------------
+// --- metrics (metrics.c) ------------------------------------------------------------------------
 #define PCR_METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 void pcr_metrics(struct pcr_app *app, struct pcr_http_request *request,
                  const struct pcr_route_match *match);
 
-// --- documents (openapi.c)
-// ----------------------------------------------------------------------------------
+// --- documents (openapi.c) ----------------------------------------------------------------------
 void pcr_openapi_write(const struct pcr_generation *generation, const char *server_name,
                        struct pcr_json_writer *writer);
 void pcr_contracts_write(const struct pcr_generation *generation, struct pcr_json_writer *writer);

@@ -41,9 +41,9 @@ int pcr_v2_json_bytes(struct pcr_str header, size_t body_bytes, size_t *json_byt
 int pcr_v2_read(struct pcr_arena *arena, const char *model, struct pcr_str body, size_t json_bytes,
                 struct pcr_v2_request *out, struct pacer_error *err);
 
-// Reads a raw request: the body is the data of the model's only input, its shape is deduced.
-// `batches`: the first dimension is the batch and counts as 1. All outputs are answered in binary
-// form.
+// Reads a raw request: the body is the data of the model's only input, its shape is
+// deduced. `batches`: the first dimension is the batch and counts as 1. All outputs
+// are answered in binary form.
 struct pcr_v2_raw {
     const char *model;
     const struct pacer_tensor_info *inputs;

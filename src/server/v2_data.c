@@ -9,10 +9,10 @@
 // (clients send flat, nested and half-nested data) but must not be ragged: a ragged array is never
 // what its sender meant.
 //
-// The invariant: memory is taken for as many elements as the input can hold at most, never for what
-// a shape claims. Rejected: reading through doubles (64-bit integers would lose bits) and rounding
-// floats for integer types (a client that sends 1.5 for an INT32 has a bug, and silence would hide
-// it).
+// The invariant: memory is taken for as many elements as the input can hold at most, never
+// for what a shape claims. Rejected: reading through doubles (64-bit integers would lose
+// bits) and rounding floats for integer types (a client that sends 1.5 for an INT32 has a
+// bug, and silence would hide it).
 #include "server/v2_data.h"
 
 #include <math.h>
@@ -239,8 +239,7 @@ int pcr_v2_data_from_json(struct pcr_arena *arena, const struct pcr_v2_slot *slo
     return 0;
 }
 
-// --- reading bytes
-// ------------------------------------------------------------------------------------------
+// --- reading bytes ------------------------------------------------------------------------------
 
 static int wrong_size(const struct pcr_v2_slot *slot, size_t bytes, size_t expected,
                       struct pacer_error *err) {
@@ -319,8 +318,7 @@ int pcr_v2_data_from_binary(struct pcr_arena *arena, const struct pcr_v2_slot *s
     return 0;
 }
 
-// --- writing
-// ------------------------------------------------------------------------------------------------
+// --- writing ------------------------------------------------------------------------------------
 
 #define WRITE(type, call)                      \
     for (size_t i = 0; i < count; i++)         \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// POST /v2/models/M[/versions/V]/infer: from the request's bytes through the engine to the
-// answer's.
+// POST /v2/models/M[/versions/V]/infer:
+// from the request's bytes through the engine to the answer's.
 #include "server/v2.h"
 
 #define HEADER_LENGTH "Inference-Header-Content-Length"

@@ -19,8 +19,7 @@ static const char *const extensions[] = {
     "classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics",
 };
 
-// --- buffers
-// --------------------------------------------------------------------------------------------------
+// --- buffers ------------------------------------------------------------------------------------
 
 static void free_buf(void *ptr) {
     pcr_buf_fini(ptr);
@@ -46,8 +45,7 @@ void pcr_reply_buf(struct pcr_http_request *request, const struct pcr_buf *buf) 
         pcr_reply_json(request, 200, pcr_buf_view(buf));
 }
 
-// --- the server
-// -------------------------------------------------------------------------------------------------
+// --- the server ---------------------------------------------------------------------------------
 
 void pcr_v2_server(struct pcr_app *app, struct pcr_http_request *request,
                    const struct pcr_route_match *match) {
@@ -88,8 +86,7 @@ void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request,
         pcr_reply_json(request, 503, PCR_STR("{\"ready\":false}"));
 }
 
-// --- one model
-// --------------------------------------------------------------------------------------------------
+// --- one model ----------------------------------------------------------------------------------
 
 // The model, or NULL after the error has been answered.
 static struct pcr_model *get_or_reply(struct pcr_app *app, struct pcr_http_request *request,
@@ -193,8 +190,7 @@ void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request,
     pcr_model_unref(model);
 }
 
-// --- configuration
-// ------------------------------------------------------------------------------------------------
+// --- configuration ------------------------------------------------------------------------------
 
 static void write_tensor_config(struct pcr_json_writer *writer, const char *key,
                                 const struct pacer_tensor_info *infos, size_t n, bool batches) {
@@ -272,8 +268,7 @@ void pcr_v2_model_config(struct pcr_app *app, struct pcr_http_request *request,
     pcr_model_unref(model);
 }
 
-// --- statistics
-// -----------------------------------------------------------------------------------------------------
+// --- statistics ---------------------------------------------------------------------------------
 
 static void write_duration(struct pcr_json_writer *writer, const char *key, uint64_t count,
                            uint64_t ns) {

@@ -15,8 +15,8 @@ static const char *state_name(enum pcr_model_state state) {
     }
 }
 
-// Reads a control request's body into *root, NULL if it is empty; false after a fault has been
-// answered.
+// Reads a control request's body into *root, NULL if it is empty;
+// false after a fault has been answered.
 static bool read_body(struct pcr_http_request *request, yyjson_val **root) {
     struct pacer_error err;
     *root = NULL;
@@ -77,8 +77,7 @@ void pcr_v2_index(struct pcr_app *app, struct pcr_http_request *request,
     pcr_reply_buf(request, buf);
 }
 
-// --- load and unload
-// ----------------------------------------------------------------------------------------------
+// --- load and unload ----------------------------------------------------------------------------
 
 struct control { // in the request's arena until it is answered
     struct pcr_job job;

@@ -92,8 +92,7 @@ static int read_u64(struct reading *reading, const char *member, yyjson_val *val
     return 0;
 }
 
-// --- inputs
-// -------------------------------------------------------------------------------------------------
+// --- inputs -------------------------------------------------------------------------------------
 
 struct input_members {
     yyjson_val *name, *shape, *datatype, *parameters, *data, *binary_bytes;
@@ -256,8 +255,7 @@ static int read_inputs(struct reading *reading, yyjson_val *value, struct pacer_
     return 0;
 }
 
-// --- outputs
-// ------------------------------------------------------------------------------------------------
+// --- outputs ------------------------------------------------------------------------------------
 
 static int read_output_parameters(struct reading *reading, yyjson_val *parameters,
                                   struct pcr_v2_output *out) {
@@ -331,8 +329,7 @@ static int read_outputs(struct reading *reading, yyjson_val *value,
     return 0;
 }
 
-// --- the request
-// --------------------------------------------------------------------------------------------
+// --- the request --------------------------------------------------------------------------------
 
 // `sequence_*` and `priority` are checked and have no effect, as for any model without sequences or
 // priority levels.
@@ -445,8 +442,7 @@ int pcr_v2_json_bytes(struct pcr_str header, size_t body_bytes, size_t *json_byt
     return 0;
 }
 
-// --- raw requests
-// -------------------------------------------------------------------------------------------
+// --- raw requests -------------------------------------------------------------------------------
 
 // The shape of the declared input with the batch as 1 and at most one other dimension left to the
 // size of the data.

@@ -33,8 +33,7 @@ struct part { // what becomes of one output
     bool binary;
 };
 
-// --- classification
-// -------------------------------------------------------------------------------------------
+// --- classification -----------------------------------------------------------------------------
 
 static double number_at(const struct pacer_tensor *tensor, size_t i) {
     switch (tensor->dtype) {
@@ -143,8 +142,7 @@ static int classify(struct writing *writing, struct part *part, uint32_t wanted)
     return 0;
 }
 
-// --- parts
-// ----------------------------------------------------------------------------------------------------
+// --- parts --------------------------------------------------------------------------------------
 
 static int plan_part(struct writing *writing, size_t index, struct part *part) {
     const struct pcr_v2_request *request = writing->request;

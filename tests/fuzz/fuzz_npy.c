@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as an .npy file: either a tensor whose elements can all be read, or an error that says
-// why.
+// Any bytes as an .npy file:
+// either a tensor whose elements can all be read, or an error that says why.
 #include "cli/npy.h"
 
 #include "base/base.h"

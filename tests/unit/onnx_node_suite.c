@@ -34,8 +34,7 @@ struct suite {
     size_t counts[VERDICTS];
 };
 
-// --- comparing
-// ---------------------------------------------------------------------------------------------------
+// --- comparing ----------------------------------------------------------------------------------
 static double half_to_double(uint16_t h) {
     int exponent = h >> 10 & 31;
     double fraction = h & 1023;
@@ -152,8 +151,7 @@ static bool agree(const struct pacer_tensor *got, const struct pacer_tensor *exp
     return false;
 }
 
-// --- one data set
-// ------------------------------------------------------------------------------------------------
+// --- one data set -------------------------------------------------------------------------------
 static int read_tensor(const char *dir, const char *kind, size_t index, struct pcr_arena *arena,
                        struct pacer_tensor *out, struct pacer_error *err) {
     char path[1024];
@@ -202,8 +200,7 @@ static enum verdict run_set(struct pacer_session *session, const char *dir, stru
     return PASSED;
 }
 
-// --- one model
-// ---------------------------------------------------------------------------------------------------
+// --- one model ----------------------------------------------------------------------------------
 static enum verdict run_model(const char *dir, struct pacer_error *why) {
     struct pacer_session_options options = PACER_SESSION_OPTIONS_INIT;
     struct pacer_session *session;
@@ -237,8 +234,7 @@ static enum verdict run_model(const char *dir, struct pacer_error *why) {
     return verdict;
 }
 
-// --- the list of what is known to differ
-// --------------------------------------------------------------------------
+// --- the list of what is known to differ --------------------------------------------------------
 static const char *explanation(const struct suite *suite, const char *name) {
     static char text[512];
     struct pcr_str rest = pcr_buf_view(&suite->known);

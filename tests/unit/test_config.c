@@ -82,8 +82,7 @@ static void bad(struct fixture *f, const char *text, int line, int column, const
     assert_string_equal(f->faults.list[0].file, f->file);
 }
 
-// --- defaults
-// -----------------------------------------------------------------------------------------------
+// --- defaults -----------------------------------------------------------------------------------
 static void defaults_are_those_of_the_table_and_of_the_http_room(void **state) {
     struct fixture *f = *state;
     assert_int_equal(pcr_config_load(NULL, NULL, 0, &f->config, &f->faults), 0);
@@ -134,8 +133,7 @@ static void every_row_explains_itself(void **state) {
     }
 }
 
-// --- good files
-// ---------------------------------------------------------------------------------------------
+// --- good files ---------------------------------------------------------------------------------
 static void an_empty_file_means_defaults(void **state) {
     struct fixture *f = *state;
     char expected[160];
@@ -264,8 +262,7 @@ static void decisions_and_models(void **state) {
     assert_int_equal(f->config->models[1].max_batch_size, 0);
 }
 
-// --- environment
-// --------------------------------------------------------------------------------------------
+// --- environment --------------------------------------------------------------------------------
 static void variables_are_substituted_in_values(void **state) {
     struct fixture *f = *state;
     setenv("PACER_TEST_PORT", "99", 1);
@@ -303,8 +300,7 @@ static void a_long_variable_is_refused(void **state) {
     free(text);
 }
 
-// --- faults
-// -------------------------------------------------------------------------------------------------
+// --- faults -------------------------------------------------------------------------------------
 static void unknown_keys(void **state) {
     struct fixture *f = *state;
     bad(f, "# x\nmodle_dir: a\n", 2, 1, "unknown key 'modle_dir'; did you mean 'models_dir'?");
@@ -343,7 +339,8 @@ static void wrong_types(void **state) {
     bad(f, "drain_ms: -5\n", 1, 11, "is not a time");
     bad(f, "http: {body_bytes_max: 5 apples}\n", 1, 24, "is not a size");
     bad(f, "cors: {origins: x}\n", 1, 17, "expected a list, found a single value");
-    bad(f, "cors: {origins: [a://x, [y]]}\n", 1, 25, "cors.origins[1]: expected text, found a list");
+    bad(f, "cors: {origins: [a://x, [y]]}\n", 1, 25,
+        "cors.origins[1]: expected text, found a list");
     bad(f, "http: 3\n", 1, 7, "http: expected a map, found a single value");
     bad(f, "decisions: {a: 3}\n", 1, 12, "decisions: expected a list, found a map");
     bad(f, "- a\n", 1, 1, "the configuration: expected a map, found a list");
@@ -521,8 +518,7 @@ static void all_faults_come_at_once_in_the_order_of_lines(void **state) {
         assert_int_equal(f->faults.list[i].line, lines[i]);
 }
 
-// --- command line
-// -------------------------------------------------------------------------------------------
+// --- command line -------------------------------------------------------------------------------
 static void the_command_line_wins(void **state) {
     struct fixture *f = *state;
     const struct pcr_config_override overrides[] = {
@@ -562,8 +558,7 @@ static void faults_of_the_command_line(void **state) {
         assert_string_equal(f->faults.list[i].file, "command line");
         assert_int_equal(f->faults.list[i].line, 0);
     }
-    assert_string_equal(f->faults.list[0].message,
-                        "--threads: 'many' is not a whole number");
+    assert_string_equal(f->faults.list[0].message, "--threads: 'many' is not a whole number");
     assert_non_null(strstr(f->faults.list[1].message, "did you mean 'http.idle_timeout_ms'?"));
     assert_non_null(strstr(f->faults.list[2].message, "unknown key 'decisions'"));
     assert_non_null(strstr(f->faults.list[3].message, "models_dir is empty"));

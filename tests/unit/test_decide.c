@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests and answers: from a body to a status and a body. The models are those of
-// tests/data/decide.
+// Requests and answers: from a body to a status and a body.
+// The models are those of tests/data/decide.
 //
 // The classifier called trend has scores (up, down, 0) for rise, fall and stay, then softmax, and
 // both baselines are 0: with up = u and down = d, the probability of rise is e^u / (e^u + e^d + 1),
@@ -13,7 +13,7 @@ static double rise(double up, double down) {
     return exp(up) / (exp(up) + exp(down) + 1);
 }
 
-// --- the answer --------------------------------------------------------------------------------
+// --- the answer ---------------------------------------------------------------------------------
 
 static void an_answer_has_all_its_parts(void **state) {
     struct fixture *f = *state;
@@ -192,7 +192,7 @@ static void text_of_the_client_comes_back_unharmed(void **state) {
     assert_non_null(strstr(text_at(answer, "/faults/0/got"), "\xf0\x9f\x98\x80"));
 }
 
-// --- limits ------------------------------------------------------------------------------------
+// --- limits -------------------------------------------------------------------------------------
 
 static void limits_are_computed_and_clamped(void **state) {
     struct fixture *f = *state;
@@ -249,7 +249,7 @@ static void limits_reach_into_context_and_features(void **state) {
     assert_string_equal(text_at(answer, "/faults/0/got"), "nothing");
 }
 
-// --- bad requests ------------------------------------------------------------------------------
+// --- bad requests -------------------------------------------------------------------------------
 
 static void every_fault_is_listed_at_once(void **state) {
     struct fixture *f = *state;
@@ -366,7 +366,7 @@ static void the_list_of_faults_is_bounded(void **state) {
     pcr_buf_fini(&body);
 }
 
-// --- models that misbehave ---------------------------------------------------------------------
+// --- models that misbehave ----------------------------------------------------------------------
 
 static void numbers_that_are_no_probabilities_are_an_error(void **state) {
     struct fixture *f = *state;
@@ -431,7 +431,7 @@ static void memory_may_run_out_anywhere(void **state) {
     assert_true(refused > 0);
 }
 
-// --- models that take their time ---------------------------------------------------------------
+// --- models that take their time ----------------------------------------------------------------
 
 static void a_dear_model_runs_elsewhere(void **state) {
     struct fixture *f = *state;
@@ -496,7 +496,7 @@ static void a_full_queue_is_503(void **state) {
         pcr_arena_fini(&arenas[i]);
 }
 
-// --- reload ------------------------------------------------------------------------------------
+// --- reload -------------------------------------------------------------------------------------
 
 static void a_model_may_be_replaced_while_it_serves(void **state) {
     struct fixture *f = *state;

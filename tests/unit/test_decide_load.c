@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loading decisions: what can be found wrong before the first request, and what a decision says of
-// itself.
+// Loading decisions: what can be found wrong before the first request,
+// and what a decision says of itself.
 #include "decide_fixture.h"
 
 struct found {
@@ -287,7 +287,7 @@ static void faults_of_the_contract(void **state) {
     expect_fault(f, &config, 5, "its own example does not satisfy it");
 }
 
-// --- what a decision says of itself ------------------------------------------------------------
+// --- what a decision says of itself -------------------------------------------------------------
 
 static char *written(const struct pcr_decision *decision,
                      void (*write)(const struct pcr_decision *, struct pcr_json_writer *)) {

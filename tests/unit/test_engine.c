@@ -213,8 +213,7 @@ static int refuse_to_read(struct pcr_infer_call *call) {
 }
 
 static int refuse_to_write(struct pcr_infer_call *call) {
-    return pcr_err(&call->error, PACER_ELIMIT, "test", "%zu outputs are too many",
-                   call->n_outputs);
+    return pcr_err(&call->error, PACER_ELIMIT, "test", "%zu outputs are too many", call->n_outputs);
 }
 
 static void reading_and_writing_may_end_a_call(void **state) {

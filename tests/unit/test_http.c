@@ -275,8 +275,7 @@ static void expect_continue_is_answered(void **state) {
     talk_stop(&talk);
 }
 
-// --- codings
-// --------------------------------------------------------------------------------------------------
+// --- codings ------------------------------------------------------------------------------------
 
 static size_t pack(int window, const void *in, size_t n, void *out, size_t out_bytes) {
     z_stream z = {0};
@@ -443,8 +442,7 @@ static void cors_answers_preflights_and_marks_answers(void **state) {
     talk_stop(&talk);
 }
 
-// --- deadlines and caps
-// ---------------------------------------------------------------------------------------
+// --- deadlines and caps -------------------------------------------------------------------------
 
 static struct pcr_http_server_options hasty_options(void) {
     struct pcr_http_server_options options = default_options();
@@ -586,8 +584,7 @@ static void a_refusal_survives_a_peer_that_goes_on_sending(void **state) {
     talk_stop(&talk);
 }
 
-// --- draining
-// -------------------------------------------------------------------------------------------------
+// --- draining -----------------------------------------------------------------------------------
 
 static void on_drained(void *ctx) {
     struct http_net *net = ctx;

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-// --- helpers
-// -----------------------------------------------------------------------------------------------------
+// --- helpers ------------------------------------------------------------------------------------
 
 struct parsed {
     struct pcr_arena arena;
@@ -52,8 +51,7 @@ static void refuses(const char *text, int code, const char *part) {
     pcr_arena_fini(&p.arena);
 }
 
-// --- parsing
-// -----------------------------------------------------------------------------------------------------
+// --- parsing ------------------------------------------------------------------------------------
 
 static void test_accepts(void **state) {
     (void)state;
@@ -217,8 +215,7 @@ static void test_no_memory(void **state) {
     free(text);
 }
 
-// --- words
-// -------------------------------------------------------------------------------------------------------
+// --- words --------------------------------------------------------------------------------------
 
 static void describes(const char *json, const char *words) {
     struct parsed p = parse(json);
@@ -258,8 +255,7 @@ static void test_pointer(void **state) {
     pcr_buf_fini(&buf);
 }
 
-// --- writing
-// -----------------------------------------------------------------------------------------------------
+// --- writing ------------------------------------------------------------------------------------
 
 static void test_writer(void **state) {
     (void)state;
@@ -323,8 +319,8 @@ static void test_strings(void **state) {
     quotes(PCR_STR("\xc0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\"");
 }
 
-// Every byte pair at every alignment comes back from the parser as it went in, if it was valid
-// UTF-8.
+// Every byte pair at every alignment comes back from
+// the parser as it went in, if it was valid UTF-8.
 static void test_strings_come_back(void **state) {
     (void)state;
     struct pcr_buf buf;
@@ -364,8 +360,7 @@ static void test_buffer_maximum(void **state) {
     }
 }
 
-// --- numbers
-// -----------------------------------------------------------------------------------------------------
+// --- numbers ------------------------------------------------------------------------------------
 
 static void f64_is(double value, const char *expected) {
     char text[PCR_JSON_NUMBER_BYTES + 1];

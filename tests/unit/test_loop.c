@@ -20,8 +20,7 @@ static struct pcr_loop *make_loop(void) {
     return loop;
 }
 
-// --- mailboxes and the pool
-// -----------------------------------------------------------------------------------
+// --- mailboxes and the pool ---------------------------------------------------------------------
 
 #define POSTERS 4
 #define LETTERS 20000
@@ -148,8 +147,7 @@ static void a_full_pool_says_busy_and_finishes_what_it_took(void **state) {
     assert_int_equal(jobs_done, taken);
 }
 
-// --- timers and signals
-// ---------------------------------------------------------------------------------------
+// --- timers and signals -------------------------------------------------------------------------
 
 struct ticks {
     struct pcr_loop *loop;
@@ -205,8 +203,7 @@ static void signals_reach_the_loop(void **state) {
     pcr_loop_destroy(loop);
 }
 
-// --- addresses and listeners
-// ----------------------------------------------------------------------------------
+// --- addresses and listeners --------------------------------------------------------------------
 
 static void addresses_are_read_and_written(void **state) {
     (void)state;
@@ -402,8 +399,7 @@ static void running_out_of_descriptors_pauses_accepting(void **state) {
     pcr_loop_destroy(loop);
 }
 
-// --- streams
-// --------------------------------------------------------------------------------------------------
+// --- streams ------------------------------------------------------------------------------------
 
 #define BIG ((size_t)24 << 20) // more than the kernel buffers
 

@@ -19,8 +19,7 @@ static struct pcr_buf read_model(const char *name) {
     return buf;
 }
 
-// --- writing the wire format by hand
-// ----------------------------------------------------------------------------
+// --- writing the wire format by hand ------------------------------------------------------------
 static void put_varint(struct pcr_buf *buf, uint64_t value) {
     while (value > 0x7f) {
         pcr_buf_char(buf, (char)(value | 0x80));
@@ -94,8 +93,7 @@ static int scan(struct pcr_buf *file, struct seen *seen, struct pacer_error *err
     return pcr_onnx_scan(pcr_buf_view(file), &see, seen, err);
 }
 
-// --- the walk
-// ----------------------------------------------------------------------------------------------------
+// --- the walk -----------------------------------------------------------------------------------
 static void finds_external_data_wherever_a_tensor_may_be(void **state) {
     (void)state;
     // From the tensor outwards: field numbers of onnx.proto, each the way of one kind of file.
@@ -280,8 +278,7 @@ static void files_of_other_kinds_are_named(void **state) {
     }
 }
 
-// --- the summary
-// -----------------------------------------------------------------------------------------------
+// --- the summary --------------------------------------------------------------------------------
 static void a_summary_tells_what_is_in_the_file(void **state) {
     (void)state;
     struct pcr_arena arena;
@@ -376,8 +373,7 @@ static void small_files_do_not_become_large_bills(void **state) {
     pcr_buf_fini(&file);
 }
 
-// --- tensors
-// -----------------------------------------------------------------------------------------------------
+// --- tensors ------------------------------------------------------------------------------------
 static void tensors_are_unpacked(void **state) {
     (void)state;
     struct pcr_arena arena;

@@ -6,8 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-// --- config.pbtxt
-// ----------------------------------------------------------------------------------------------
+// --- config.pbtxt -------------------------------------------------------------------------------
 static void a_triton_configuration_is_read(void **state) {
     (void)state;
     static const char text[] =
@@ -79,8 +78,7 @@ static void broken_configurations_name_the_line(void **state) {
                      PACER_ESYNTAX);
 }
 
-// --- helpers
-// -------------------------------------------------------------------------------------------------
+// --- helpers ------------------------------------------------------------------------------------
 static char *in(const char *dir, const char *name) {
     static char paths[4][512];
     static unsigned next;
@@ -154,8 +152,7 @@ static void expect_index(struct pcr_repository *r, const char *expected) {
     pcr_arena_fini(&arena);
 }
 
-// --- what is found
-// ---------------------------------------------------------------------------------------------
+// --- what is found ------------------------------------------------------------------------------
 static void both_layouts_are_served(void **state) {
     const char *dir = *state;
     struct pacer_error err = {0};
@@ -315,8 +312,7 @@ static void only_regular_files_are_opened(void **state) {
     pcr_repository_close(r);
 }
 
-// --- change
-// ------------------------------------------------------------------------------------------------------
+// --- change -------------------------------------------------------------------------------------
 static void a_bad_new_file_never_replaces_a_good_model(void **state) {
     const char *dir = *state;
     struct pacer_error err = {0};
@@ -347,16 +343,17 @@ static void what_did_not_change_stays(void **state) {
     put_model(in(dir, "m.onnx"), "plus1.onnx");
     struct pcr_repository *r = open_repository(dir, NULL, 0);
     struct pcr_model *model = get(r, "m", "", &err);
-    pcr_model_count(model, &(struct pcr_model_stats){
-                               .success_count = 3,
-                               .last_inference_ms = pcr_clock_mono_ns() / PCR_NS_PER_MS});
+    pcr_model_count(
+        model, &(struct pcr_model_stats){.success_count = 3,
+                                         .last_inference_ms = pcr_clock_mono_ns() / PCR_NS_PER_MS});
     assert_int_equal(rescan_with(r, dir, NULL, 0, true, &err), 0);
     struct pcr_model *again = get(r, "m", "", &err);
     assert_ptr_equal(model, again);
     pcr_model_stats(again, &stats);
     assert_int_equal(stats.success_count, 3);
     uint64_t real_ms = pcr_clock_real_ns() / PCR_NS_PER_MS;
-    assert_true(stats.last_inference_ms <= real_ms + 2 && stats.last_inference_ms + 10000 > real_ms);
+    assert_true(stats.last_inference_ms <= real_ms + 2 &&
+                stats.last_inference_ms + 10000 > real_ms);
     pcr_model_unref(model);
     pcr_model_unref(again);
     pcr_repository_close(r);
@@ -424,8 +421,7 @@ static void unloading_lasts_until_loading(void **state) {
     pcr_repository_close(r);
 }
 
-// --- readers and writers at once
-// -------------------------------------------------------------------------------
+// --- readers and writers at once ----------------------------------------------------------------
 struct readers {
     struct pcr_repository *repository;
     _Atomic bool stop;
@@ -484,8 +480,8 @@ int main(void) {
                                         make_temp_dir, remove_temp_dir),
         cmocka_unit_test_setup_teardown(configurations_are_honoured, make_temp_dir,
                                         remove_temp_dir),
-        cmocka_unit_test_setup_teardown(names_that_no_file_can_have_are_missing_and_no_more, make_temp_dir,
-                                        remove_temp_dir),
+        cmocka_unit_test_setup_teardown(names_that_no_file_can_have_are_missing_and_no_more,
+                                        make_temp_dir, remove_temp_dir),
         cmocka_unit_test_setup_teardown(only_regular_files_are_opened, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(a_bad_new_file_never_replaces_a_good_model, make_temp_dir,

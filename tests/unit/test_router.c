@@ -4,8 +4,7 @@
 
 #include "server/app.h"
 
-// --- instead of the http room: the last reply is kept
-// ------------------------------------------------------------
+// --- instead of the http room: the last reply is kept -------------------------------------------
 static struct {
     int count;
     int status;

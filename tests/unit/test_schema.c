@@ -16,8 +16,7 @@ static struct pcr_arena data_arena; // remotes live as long as the program
 static struct pcr_schema_remote remotes[REMOTES_MAX];
 static size_t remotes_n;
 
-// --- helpers
-// -----------------------------------------------------------------------------------------------------
+// --- helpers ------------------------------------------------------------------------------------
 
 static yyjson_val *read_json(struct pcr_arena *arena, const char *path) {
     char full[1024];
@@ -130,8 +129,7 @@ static void refuses(const char *schema, int code, const char *part) {
     assert_null(contract);
 }
 
-// --- the official suite
-// --------------------------------------------------------------------------------------------
+// --- the official suite -------------------------------------------------------------------------
 
 struct tally {
     size_t files;
@@ -252,8 +250,7 @@ static void test_suite_formats(void **state) {
     assert_in_range(tally.beyond, 23, 24);
 }
 
-// --- messages
-// ----------------------------------------------------------------------------------------------------
+// --- messages -----------------------------------------------------------------------------------
 
 static void test_messages(void **state) {
     (void)state;
@@ -337,8 +334,7 @@ static void test_about(void **state) {
     pacer_contract_destroy(contract);
 }
 
-// --- schemas that are refused
-// ----------------------------------------------------------------------------------------
+// --- schemas that are refused -------------------------------------------------------------------
 
 static void test_bad_schemas(void **state) {
     (void)state;
@@ -460,8 +456,7 @@ static void test_agrees_with_metaschema(void **state) {
     pacer_contract_destroy(meta);
 }
 
-// --- numbers
-// -----------------------------------------------------------------------------------------------------
+// --- numbers ------------------------------------------------------------------------------------
 
 static void verdict(const char *schema, const char *json, bool valid) {
     struct pacer_contract *contract = contract_of(schema);
@@ -506,8 +501,7 @@ static void test_unique_items(void **state) {
     verdict("{\"uniqueItems\":true}", "[[1,2],[2,1],0,false,null,\"\",{},[],1,true,\"1\"]", true);
 }
 
-// --- large and hostile input
-// ---------------------------------------------------------------------------------------
+// --- large and hostile input --------------------------------------------------------------------
 
 static double ms_since(const struct timespec *from) {
     struct timespec to;
@@ -616,8 +610,7 @@ static void test_many_violations(void **state) {
     free(text);
 }
 
-// --- files
-// -------------------------------------------------------------------------------------------------------
+// --- files --------------------------------------------------------------------------------------
 
 static void put_file(const char *folder, const char *name, const char *text) {
     char path[1024];
@@ -704,8 +697,7 @@ static void test_files(void **state) {
     rmdir(outer);
 }
 
-// --- URIs, patterns, threads
-// -----------------------------------------------------------------------------------------
+// --- URIs, patterns, threads --------------------------------------------------------------------
 
 // RFC 3986, section 5.4
 static void test_resolution(void **state) {

@@ -3,8 +3,7 @@
 
 #include <pthread.h>
 
-// --- loading
-// -----------------------------------------------------------------------------------------------------
+// --- loading ------------------------------------------------------------------------------------
 static void bad_models_are_refused_with_reasons(void **state) {
     (void)state;
     static const struct {
@@ -191,8 +190,7 @@ static void a_model_says_what_it_declares(void **state) {
     pacer_session_put(s);
 }
 
-// --- single flight
-// ---------------------------------------------------------------------------------------------
+// --- single flight ------------------------------------------------------------------------------
 static void *get_slow(void *out) {
     struct pacer_session *session = NULL;
     pacer_session_get(model_path("slow.onnx"), NULL, &session, NULL);
@@ -229,8 +227,7 @@ static void threads_that_ask_at_once_share_one_load(void **state) {
     }
 }
 
-// --- running
-// -----------------------------------------------------------------------------------------------------
+// --- running ------------------------------------------------------------------------------------
 static void every_type_goes_in_and_out(void **state) {
     (void)state;
     static const struct {
@@ -407,8 +404,7 @@ static void odd_memory_is_put_right(void **state) {
     pacer_session_put(s);
 }
 
-// --- refusals: the words clients match on
-// --------------------------------------------------------------------
+// --- refusals: the words clients match on -------------------------------------------------------
 static void expect_refusal(struct pacer_session *s, const struct pacer_tensor *inputs, size_t n,
                            int code, const char *message) {
     struct pacer_error err = {0};
@@ -584,8 +580,8 @@ static void a_thousand_loads_take_no_more_memory(void **state) {
     for (int i = 0; i < (IS_SANITIZED ? 10 : 1000); i++)
         load_run_and_fail();
     size_t after = resident_bytes();
-    // A session takes tens of kilobytes: one forgotten in a thousand loads would be seen many times
-    // over.
+    // A session takes tens of kilobytes:
+    // one forgotten in a thousand loads would be seen many times over.
     if (!IS_SANITIZED && after > before + (2u << 20))
         fail_msg("%zu KiB before, %zu KiB after", before >> 10, after >> 10);
     printf("resident: %zu KiB before, %zu KiB after\n", before >> 10, after >> 10);

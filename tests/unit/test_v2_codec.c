@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Open Inference Protocol as bytes: what is read, what is refused and with which words, what is
-// written.
+// The Open Inference Protocol as bytes: what is read,
+// what is refused and with which words, what is written.
 #include "test.h"
 
 #include "server/v2_codec.h"
@@ -66,8 +66,7 @@ static void assert_fault(struct fixture *f, int rc, int code, const char *words)
     assert_int_equal(f->err.code, code);
 }
 
-// --- reading JSON
-// -------------------------------------------------------------------------------------------
+// --- reading JSON -------------------------------------------------------------------------------
 
 static void reads_every_type(void **state) {
     struct fixture *f = *state;
@@ -354,8 +353,7 @@ static void counts_are_bounded(void **state) {
     pcr_buf_fini(&buf);
 }
 
-// --- reading bytes
-// ----------------------------------------------------------------------------------------------
+// --- reading bytes ------------------------------------------------------------------------------
 
 static int read_binary(struct fixture *f, const char *dtype, const char *shape, const void *tail,
                        size_t bytes) {
@@ -505,8 +503,7 @@ static void reads_raw_requests(void **state) {
                  "must only have 1 input");
 }
 
-// --- writing
-// ----------------------------------------------------------------------------------------------------
+// --- writing ------------------------------------------------------------------------------------
 
 static struct pcr_v2_body write_outputs(struct fixture *f, const struct pacer_tensor *outputs,
                                         size_t n) {
