@@ -33,8 +33,10 @@ struct pacer_session_options {
     int intra_op_threads; // threads of one run; 1 is best for small models. 0 means 1
     bool skip_warm_up;    // do not run the model once on zeros before it counts as loaded
 };
-#define PACER_SESSION_OPTIONS_INIT \
-    { sizeof(struct pacer_session_options), false, false, 1, false }
+// Releases of clang-format differ on a macro that is an initializer.
+// clang-format off
+#define PACER_SESSION_OPTIONS_INIT {sizeof(struct pacer_session_options), false, false, 1, false}
+// clang-format on
 
 // What one run is given. `outputs` names the wanted outputs in order; n_outputs 0 means all, as the
 // model orders them.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/cli.h"
 
+typedef void writer(struct pcr_buf *out);
+
 static int run(const struct pcr_cli_args *args) {
     static const char *const shells[] = {"bash", "zsh", "fish"};
-    static void (*const writers[])(struct pcr_buf * out) = {pcr_completion_bash, pcr_completion_zsh,
-                                                            pcr_completion_fish};
+    static writer *const writers[] = {pcr_completion_bash, pcr_completion_zsh, pcr_completion_fish};
     for (size_t i = 0; i < PCR_COUNT_OF(shells); i++) {
         if (strcmp(args->operands[0], shells[i]) != 0)
             continue;

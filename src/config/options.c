@@ -62,9 +62,12 @@ static const struct pcr_option model_options[] = {
 #define C_ACTIONS struct pcr_config_action *
 #define C_LIMITS struct pcr_config_limit *
 #define C_MODELS struct pcr_config_model *
-#define CHECK(key_, type_, field_, ...)                                                \
-    _Static_assert(_Generic(((struct TARGET *)0)->field_, C_##type_ : 1, default : 0), \
+// Releases of clang-format differ on the colons of _Generic.
+// clang-format off
+#define CHECK(key_, type_, field_, ...)                                              \
+    _Static_assert(_Generic(((struct TARGET *)0)->field_, C_##type_: 1, default: 0), \
                    "type of the row " key_);
+// clang-format on
 #define TARGET pcr_config
 #define CONFIG_OPTION CHECK
 #include "config/options.def"

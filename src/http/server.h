@@ -96,14 +96,15 @@ struct pcr_http_limits {
     size_t connections_per_peer_max;    // 0: no limit
     size_t requests_per_connection_max; // 0: no limit
     size_t pipelined_max;       // answers owed to one connection before it is no longer read
-    uint64_t header_timeout_ms; // 5 s from the first byte of a request (or the accept) to its last
-                                // header
+    uint64_t header_timeout_ms; // 5 s from the first byte (or the accept) to the last header
     uint64_t idle_timeout_ms;   // 30 s between requests
     uint64_t write_timeout_ms;  // 30 s for the peer to take an answer
     size_t body_rate_min;       // bytes/s after a grace of header_timeout_ms
     size_t gzip_bytes_min;      // answers shorter than this are not compressed
     int gzip_level;             // 0: never compress
 };
+// Releases of clang-format differ on a macro that is an initializer.
+// clang-format off
 #define PCR_HTTP_LIMITS_DEFAULT                                                               \
     {                                                                                         \
         .header_bytes_max = 16 << 10, .headers_max = 100, .target_bytes_max = 8 << 10,        \
@@ -112,6 +113,7 @@ struct pcr_http_limits {
         .header_timeout_ms = 5000, .idle_timeout_ms = 30000, .write_timeout_ms = 30000,       \
         .body_rate_min = 500, .gzip_bytes_min = 1400, .gzip_level = 1                         \
     }
+// clang-format on
 
 struct pcr_http_cors {          // borrowed: until the next configure, or the end of the server
     const char *const *origins; // "*" or exact origins; none: no CORS headers

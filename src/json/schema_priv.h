@@ -162,8 +162,8 @@ enum pcr_keyword_kind {
     PCR_KEYWORD_MIN_PROPERTIES,
     PCR_KEYWORD_MAX_PROPERTIES,
     PCR_KEYWORD_PROPERTY_NAMES,
-    PCR_KEYWORD_MEMBERS, // properties, patternProperties, additionalProperties, required,
-                         // dependent…
+    // properties, patternProperties, additionalProperties, required, dependent…
+    PCR_KEYWORD_MEMBERS,
     PCR_KEYWORD_ALL_OF,
     PCR_KEYWORD_ANY_OF,
     PCR_KEYWORD_ONE_OF,

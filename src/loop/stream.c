@@ -74,8 +74,8 @@ struct pcr_stream *pcr_stream_adopt(struct pcr_loop *loop, int fd,
         uv_pipe_init(&loop->uv, &stream->pipe, 0);
         rc = uv_pipe_open(&stream->pipe, fd);
     } else {
-        int on = 1; // answers are whole when they are written: waiting to fill a segment only
-                    // delays them
+        // Answers are whole when they are written: waiting to fill a segment only delays them.
+        int on = 1;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         uv_tcp_init(&loop->uv, &stream->tcp);
         rc = uv_tcp_open(&stream->tcp, fd);

@@ -29,8 +29,8 @@ struct pcr_onnx_value {
     bool is_output;
     bool has_shape; // false: not even the number of dimensions is declared
 };
-struct pcr_onnx_visitor { // each may be NULL; the first negative answer ends the scan and is its
-                          // result
+// Each may be NULL; the first negative answer ends the scan and is its result.
+struct pcr_onnx_visitor {
     int (*external)(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err);
     int (*value)(void *ctx, const struct pcr_onnx_value *value, struct pacer_error *err);
     // An operator by its name, once per node, wherever in the file.
@@ -69,8 +69,8 @@ struct pcr_onnx_dim {
 };
 struct pcr_onnx_io {
     const char *name;
-    const char *type; // as the inference protocol has it ("FP32"), or in words ("sequence of map of
-                      // INT64 to FP32")
+    // As the inference protocol has it ("FP32"), or in words ("sequence of map of INT64 to FP32").
+    const char *type;
     bool has_shape;
     size_t rank;
     const struct pcr_onnx_dim *dims;

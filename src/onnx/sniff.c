@@ -8,8 +8,10 @@ struct magic {
     const char *what;
 };
 
-#define MAGIC(offset, literal, what) \
-    { (offset), {literal, sizeof(literal) - 1}, (what) }
+// Releases of clang-format differ on a macro that is an initializer.
+// clang-format off
+#define MAGIC(offset, literal, what) {(offset), {literal, sizeof(literal) - 1}, (what)}
+// clang-format on
 
 static const struct magic magics[] = {
     MAGIC(0, "version https://git-lfs",

@@ -4,7 +4,8 @@
 bool pcr_onnx_varint(const char **at, const char *end, uint64_t *out) {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 70 && *at < end; shift += 7) {
-        uint8_t byte = (uint8_t) * (*at)++;
+        char next = *(*at)++;
+        uint8_t byte = (uint8_t)next;
         if (shift == 63 && byte > 1)
             return false;
         value |= (uint64_t)(byte & 0x7f) << (shift > 63 ? 63 : shift);

@@ -77,8 +77,8 @@ static void write_line(struct pcr_buf *buf, const struct pcr_http_access *access
 void pcr_access_log_add(struct pcr_access_log *log, const struct pcr_http_access *access) {
     size_t before = log->buf.len;
     write_line(&log->buf, access);
-    if (log->buf.failed) { // cannot happen with the http room's caps; a lost line is better than
-                           // half a line
+    // Cannot happen with the http room's caps; a lost line is better than half a line.
+    if (log->buf.failed) {
         log->buf.failed = false;
         log->buf.len = before;
     }

@@ -327,8 +327,8 @@ static void drain_here(struct pcr_mail *mail) {
 static void on_terminate(void *ctx, int signum) {
     struct server *server = ctx;
     if (atomic_exchange(&server->draining, true)) {
-        if (signum !=
-            SIGINT) // supervisors may send SIGTERM twice; a person means the second Ctrl-C
+        // Supervisors may send SIGTERM twice; a person means the second Ctrl-C.
+        if (signum != SIGINT)
             return;
         pcr_log(PCR_LOG_WARN, "server", "interrupted again: leaving at once");
         pcr_log_flush(LOG_WAIT_MS);
