@@ -21,7 +21,7 @@ warnings() { # COMPILER: builds into a directory of its own with -Werror
 
 tidy() {
     # Generated code is not ours to tidy; the rest is every C file of src/.
-    git ls-files 'src/*.c' | xargs -P 2 -n 8 clang-tidy --quiet -p build/lint-clang 2>build/tidy.err ||
+    git ls-files 'src/*.c' | xargs -P 2 -n 4 clang-tidy --quiet -p build/lint-clang 2>build/tidy.err ||
         { grep -vE 'warnings (generated|treated)|Suppressed|Use -header-filter' build/tidy.err >&2; return 1; }
 }
 

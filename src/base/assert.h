@@ -16,7 +16,8 @@
 #define PCR_CONTAINER_OF(ptr, type, member) ((type *)pcr_outer_of((ptr), offsetof(type, member)))
 
 // The struct in which a member lies that far from the beginning.
-static inline void *pcr_outer_of(void *member, size_t offset) {
+// As with strchr, a const pointer comes back without its const.
+static inline void *pcr_outer_of(const void *member, size_t offset) {
     return (char *)member - offset;
 }
 

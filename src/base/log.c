@@ -59,6 +59,7 @@ static size_t character(const unsigned char *at, size_t left, bool *cut) {
 // Appends the characters that fit before `max`, escaped for JSON or made harmless for a terminal.
 static size_t put_text(char *out, size_t at, size_t max, const char *text, bool json,
                        bool was_cut) {
+    static const unsigned char replacement[] = {0xef, 0xbf, 0xbd}; // U+FFFD
     const unsigned char *from = (const unsigned char *)text;
     for (size_t left = strlen(text); left > 0 && at + 7 < max;) {
         bool half;
@@ -66,8 +67,8 @@ static size_t put_text(char *out, size_t at, size_t max, const char *text, bool 
         if (n == 0 && half && was_cut)
             break;
         if (n == 0) {
-            memcpy(out + at, "\xef\xbf\xbd", 3);
-            at += 3;
+            memcpy(out + at, replacement, sizeof replacement);
+            at += sizeof replacement;
             n = 1;
         } else if (json && (from[0] == '"' || from[0] == '\\')) {
             out[at++] = '\\';

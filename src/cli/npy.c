@@ -360,7 +360,7 @@ static int check_length(struct npy *npy, size_t data_bytes, size_t *count) {
 int pcr_npy_read(struct pcr_arena *arena, struct pcr_str bytes, struct pacer_tensor *out,
                  struct pacer_error *err) {
     struct npy npy = {.err = err};
-    struct pcr_str data = {NULL, 0};
+    struct pcr_str data = {"", 0};
     size_t count;
     int rc = find_header(&npy, bytes, &data);
     if (rc == 0)

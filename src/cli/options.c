@@ -107,7 +107,7 @@ static int give(struct parser *parser, const struct pcr_cli_option *option, cons
 }
 
 static int unknown_long(const struct parser *parser, struct pcr_str name) {
-    const char *names[PCR_CLI_OPTIONS_MAX];
+    const char *names[PCR_CLI_OPTIONS_MAX] = {0};
     for (size_t i = 0; i < parser->n_options; i++)
         names[i] = parser->options[i].name;
     const char *close = pcr_str_closest(name, names, parser->n_options);

@@ -102,7 +102,7 @@ static const struct pcr_option *find_elsewhere(const struct pcr_config_mapping *
 
 static void report_unknown(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
                            const struct pcr_yaml_node *key) {
-    const char *names[NAMES_MAX];
+    const char *names[NAMES_MAX] = {0};
     size_t n = 0;
     for (size_t i = 0; i < mapping->n_options && n < NAMES_MAX; i++)
         if (in_section(&mapping->options[i], mapping->section))
@@ -249,7 +249,7 @@ static const struct pcr_option *find_by_full_key(const char *key) {
 }
 
 static void report_unknown_override(struct pcr_config_ctx *ctx, const char *key) {
-    const char *names[NAMES_MAX];
+    const char *names[NAMES_MAX] = {0};
     size_t n_options, n = 0;
     const struct pcr_option *options = pcr_options(PCR_OPTIONS_CONFIG, &n_options);
     for (size_t i = 0; i < n_options && n < NAMES_MAX; i++)

@@ -69,7 +69,7 @@ static int set_batching(struct pcr_model *model, const struct pcr_found *found,
 int pcr_model_create(const struct pcr_found *found, const struct pcr_model_config *config,
                      struct pacer_session *session, struct pcr_model **out,
                      struct pacer_error *err) {
-    struct model *model = aligned_alloc(2 * CACHE_LINE, sizeof *model);
+    struct model *model = aligned_alloc((size_t)2 * CACHE_LINE, sizeof *model);
     size_t name_bytes = strlen(found->name) + 1;
     char *text = malloc(name_bytes + strlen(found->version) + 1);
     if (!model || !text) {
@@ -93,11 +93,12 @@ int pcr_model_create(const struct pcr_found *found, const struct pcr_model_confi
         pcr_model_unref(&model->shown);
     else
         *out = &model->shown;
+    // cppcheck-suppress memleak // *out is part of it
     return code;
 }
 
 static struct model *model_of(const struct pcr_model *shown) {
-    return PCR_CONTAINER_OF((uintptr_t)shown, struct model, shown);
+    return PCR_CONTAINER_OF(shown, struct model, shown);
 }
 
 void pcr_model_ref(struct pcr_model *shown) {

@@ -233,7 +233,7 @@ static int hash_file(EVP_MD_CTX *digest, const char *path, struct pacer_error *e
 // in the order in which they are first named.
 static int hash_model(struct pcr_model_file *file, struct pacer_error *err) {
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned char sum[EVP_MAX_MD_SIZE] = {0};
     int code = 0;
     if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1 ||
         EVP_DigestUpdate(digest, file->bytes, file->size) != 1)

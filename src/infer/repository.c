@@ -104,7 +104,8 @@ static struct entry *entry_create(const char *name, const char *version, uint64_
 
 static int compare(const struct entry *entry, struct pcr_str name, uint64_t number) {
     size_t n = strlen(entry->name);
-    int order = memcmp(entry->name, name.ptr, n < name.len ? n : name.len);
+    size_t shared = n < name.len ? n : name.len;
+    int order = shared > 0 ? memcmp(entry->name, name.ptr, shared) : 0;
     if (order == 0 && n != name.len)
         order = n < name.len ? -1 : 1;
     if (order == 0)
@@ -168,6 +169,7 @@ static int replace(struct pcr_repository *r, const char *name, uint64_t number, 
         return pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
     }
     size_t at = lower_bound(old, pcr_str(name), number);
+    PCR_ASSERT(at <= old->n);
     for (size_t i = 0; i < old->n; i++) {
         if (i == at && entry)
             next->entries[next->n++] = entry;
@@ -209,13 +211,13 @@ static int make_model(const struct pcr_repository *r, const struct pcr_found *fo
     if (config && config->intra_op_threads > 0)
         options.intra_op_threads = config->intra_op_threads;
     options.use_quantized = config && config->use_quantized;
-    struct pacer_session *session;
+    struct pacer_session *session = NULL;
     int code = pacer_session_get(found->path, &options, &session, err);
     return code < 0 ? code : pcr_model_create(found, config, session, out, err);
 }
 
 static bool is_same(const struct pcr_model *a, const struct pcr_model *b) {
-    return a && a->session == b->session && a->max_batch_size == b->max_batch_size &&
+    return a && b && a->session == b->session && a->max_batch_size == b->max_batch_size &&
            a->dynamic_batching == b->dynamic_batching &&
            a->max_batch_size_is_set == b->max_batch_size_is_set;
 }
@@ -236,8 +238,8 @@ static int note_failure(struct pcr_repository *r, const struct pcr_found *found,
 static int load_found(struct pcr_repository *r, const struct pcr_found *found,
                       struct pacer_error *err) {
     const struct entry *old = find(now(r), found->name, found->number);
-    struct pcr_model *before =
-        old ? old->model : NULL; // the entry may go, so this needs a reference
+    // The entry may go, so this needs a reference.
+    struct pcr_model *before = old ? old->model : NULL;
     bool was_clean = old && old->state == PCR_MODEL_READY && !*old->reason;
     if (before)
         pcr_model_ref(before);
@@ -257,6 +259,7 @@ static int load_found(struct pcr_repository *r, const struct pcr_found *found,
         pcr_model_ref(before);
         code = set(r, found, PCR_MODEL_READY, "", before, err);
     } else {
+        PCR_ASSERT(model);
         pcr_log(PCR_LOG_INFO, "repository", "model '%s' version %s is ready (%s)", found->name,
                 found->version, model->content_hash);
         code = set(r, found, PCR_MODEL_READY, "", model, err);
@@ -296,6 +299,7 @@ static void drop_vanished(struct pcr_repository *r, const struct pcr_found *foun
 static void note_missing(struct pcr_repository *r) {
     for (size_t i = 0; i < r->n_configs; i++) {
         const char *name = r->configs[i].name;
+        PCR_ASSERT(name);
         const struct snapshot *s = now(r);
         size_t at = lower_bound(s, pcr_str(name), 0);
         if (at < s->n && strcmp(s->entries[at]->name, name) == 0)
@@ -524,7 +528,7 @@ static int copy_options(struct pcr_repository *r, const struct pcr_repository_op
 
 static struct pcr_repository *create(const struct pcr_repository_options *options,
                                      struct snapshot *first, struct pacer_error *err) {
-    struct pcr_repository *r = first ? aligned_alloc(2 * CACHE_LINE, sizeof *r) : NULL;
+    struct pcr_repository *r = first ? aligned_alloc((size_t)2 * CACHE_LINE, sizeof *r) : NULL;
     if (!r) {
         snapshot_destroy(first);
         pcr_err(err, PACER_ENOMEM, "repository", "out of memory");

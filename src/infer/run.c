@@ -219,8 +219,8 @@ static int wrap_input(const struct pacer_tensor *tensor, struct pcr_arena *arena
         if (!data)
             return arena_full(err);
         status = ort->api->CreateTensorWithDataAsOrtValue(
-            ort->cpu, (void *)(uintptr_t)data, count * pacer_dtype_size(tensor->dtype),
-            tensor->shape, tensor->rank, pcr_ort_type(tensor->dtype), out);
+            ort->cpu, (void *)data, count * pacer_dtype_size(tensor->dtype), tensor->shape,
+            tensor->rank, pcr_ort_type(tensor->dtype), out);
     }
     return status ? pcr_ort_fail(err, PACER_EMODEL, status, tensor->name) : 0;
 }
@@ -424,7 +424,7 @@ int pacer_session_run(struct pacer_session *session, const struct pacer_run *run
     int code = pcr_session_run(session, run, &result->arena, &result->tensors, &result->n, err);
     for (size_t i = 0; i < result->n && code == 0; i++) { // the names asked with are the caller's
         char *name = pcr_arena_dup(&result->arena, pcr_str(result->tensors[i].name));
-        ((struct pacer_tensor *)(uintptr_t)&result->tensors[i])->name = name;
+        ((struct pacer_tensor *)&result->tensors[i])->name = name;
         if (!name)
             code = arena_full(err);
     }

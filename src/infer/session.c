@@ -212,7 +212,8 @@ static int index_names(struct pcr_arena *arena, const struct pacer_tensor_info *
         return out_of_memory(err);
     for (size_t i = 0; i < n; i++) {
         (*names)[i] = infos[i].name;
-        if (!pcr_map_put(index, pcr_str(infos[i].name), (void *)(uintptr_t)(i + 1), NULL))
+        void *position = (void *)(uintptr_t)(i + 1); // NOLINT(performance-no-int-to-ptr): a number
+        if (!pcr_map_put(index, pcr_str(infos[i].name), position, NULL))
             return out_of_memory(err);
     }
     return 0;

@@ -104,16 +104,21 @@ bool pcr_json_is_multiple(yyjson_val *a, yyjson_val *b) {
 
 // --- equality -----------------------------------------------------------------------------------
 
+// Of a name or another string.
+static struct pcr_str text_of(yyjson_val *string) {
+    return (struct pcr_str){unsafe_yyjson_get_str(string), unsafe_yyjson_get_len(string)};
+}
+
 static bool equal_text(yyjson_val *a, yyjson_val *b) {
-    return pcr_str_eq(pcr_json_str(a), pcr_json_str(b));
+    return pcr_str_eq(text_of(a), text_of(b));
 }
 
 static int by_name(const void *left, const void *right) {
-    struct pcr_str a = pcr_json_str(*(yyjson_val *const *)left);
-    struct pcr_str b = pcr_json_str(*(yyjson_val *const *)right);
+    struct pcr_str a = text_of(*(yyjson_val *const *)left);
+    struct pcr_str b = text_of(*(yyjson_val *const *)right);
     if (a.len != b.len)
         return a.len < b.len ? -1 : 1;
-    return memcmp(a.ptr, b.ptr, a.len);
+    return a.len > 0 ? memcmp(a.ptr, b.ptr, a.len) : 0;
 }
 
 static void sort_keys(yyjson_val *object, yyjson_val **keys, size_t n) {

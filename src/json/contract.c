@@ -225,7 +225,7 @@ static int check_with(struct pcr_run *run, const struct pacer_contract *contract
 // Contracts are shared as const;
 // their kept scratch is the one thing that changes, and it is atomic.
 static struct pacer_contract *kept_scratch_of(const struct pacer_contract *contract) {
-    return (struct pacer_contract *)(uintptr_t)contract;
+    return (struct pacer_contract *)contract;
 }
 
 int pcr_contract_check_value(const struct pacer_contract *contract, yyjson_val *value,

@@ -38,6 +38,7 @@ struct decimal {
 // The logarithms are multiplications with constants that were checked over the whole range of
 // exponents; the shifts of negative numbers are arithmetic in gcc and clang.
 static int floor_log10_pow2(int e) {
+    // cppcheck-suppress shiftNegativeLHS // arithmetic, as said above
     return (e * 315653) >> 20;
 }
 
@@ -202,12 +203,19 @@ static char *put_decimal(char *out, struct decimal d) {
     return out + (n - whole);
 }
 
+static size_t put_null(char *out) {
+    static const char null[] = {'n', 'u', 'l', 'l'};
+    memcpy(out, null, sizeof null);
+    return sizeof null;
+}
+
 static char *put_whole(char *out, uint64_t value) {
     char digits[24];
     const char *first = digits_before(digits + sizeof digits, value);
     size_t n = (size_t)(digits + sizeof digits - first);
     memcpy(out, first, n);
-    memcpy(out + n, ".0", 2);
+    out[n] = '.';
+    out[n + 1] = '0';
     return out + n + 2;
 }
 
@@ -216,8 +224,7 @@ size_t pcr_json_f64_text(char out[PCR_JSON_NUMBER_BYTES], double value) {
     memcpy(&bits, &value, sizeof bits);
     int biased = (int)(bits >> 52 & 0x7ff);
     if (biased == 0x7ff) {
-        memcpy(out, "null", 4);
-        return 4;
+        return put_null(out);
     }
     char *at = out;
     if (bits >> 63) {
@@ -236,8 +243,7 @@ size_t pcr_json_f32_text(char out[PCR_JSON_NUMBER_BYTES], float value) {
     memcpy(&bits, &value, sizeof bits);
     int biased = (int)(bits >> 23 & 0xff);
     if (biased == 0xff) {
-        memcpy(out, "null", 4);
-        return 4;
+        return put_null(out);
     }
     char *at = out;
     if (bits >> 31) {

@@ -389,7 +389,7 @@ struct pcr_regex *pcr_regex_create(struct pcr_str pattern, char *why, size_t why
         snprintf(why, why_bytes, "it is longer than %d bytes", PATTERN_BYTES_MAX);
         return NULL;
     }
-    pcr_buf_init(&r.out, 64 * PATTERN_BYTES_MAX);
+    pcr_buf_init(&r.out, (size_t)64 * PATTERN_BYTES_MAX);
     pcr_buf_text(&r.out, "");
     while (r.at < r.end && rewrite_step(&r) && !r.out.failed)
         continue;

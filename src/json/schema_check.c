@@ -562,6 +562,7 @@ static bool check_ref(const struct subject *s, const struct pcr_keyword *k) {
 // --- what nobody looked at ----------------------------------------------------------------------
 
 static bool check_unevaluated(const struct subject *s, const struct pcr_keyword *k) {
+    PCR_ASSERT(s->seen); // kept wherever this keyword may be met
     bool object = k->kind == PCR_KEYWORD_UNEVALUATED_PROPERTIES;
     size_t n = yyjson_get_len(s->value);
     yyjson_val *item = n ? unsafe_yyjson_get_first(s->value) : NULL;

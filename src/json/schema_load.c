@@ -126,10 +126,10 @@ static bool walk_children(struct pcr_schema_loader *loader, struct pcr_document 
         char number[24];
         snprintf(number, sizeof number, "%zu", i);
         const char *child = join(loader, pointer, object ? pcr_json_str(at) : pcr_str(number));
-        at += object;
-        if (!child || !walk(loader, document, at, resource, child))
+        yyjson_val *value = object ? at + 1 : at;
+        if (!child || !walk(loader, document, value, resource, child))
             return false;
-        at = unsafe_yyjson_get_next(at);
+        at = unsafe_yyjson_get_next(value);
     }
     return true;
 }
@@ -511,7 +511,8 @@ static bool unescape(char *token, size_t *len) {
     for (size_t i = 0; i < *len; i++) {
         char c = token[i];
         if (c == '~') {
-            if (++i == *len || (token[i] != '0' && token[i] != '1'))
+            i++;
+            if (i == *len || (token[i] != '0' && token[i] != '1'))
                 return false;
             c = token[i] == '0' ? '~' : '/';
         }

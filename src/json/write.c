@@ -132,7 +132,8 @@ static size_t number_text(char out[PCR_JSON_NUMBER_BYTES], yyjson_val *value) {
 
 static void put_number(struct pcr_buf *buf, yyjson_val *value) {
     char text[PCR_JSON_NUMBER_BYTES];
-    pcr_buf_append(buf, text, number_text(text, value));
+    size_t n = number_text(text, value);
+    pcr_buf_append(buf, text, n);
 }
 
 static void dump_scalar(struct pcr_buf *buf, yyjson_val *value) {

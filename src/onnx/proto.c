@@ -49,9 +49,8 @@ static const struct type types[] = {
 
 static const struct type *type_of(int32_t type) {
     static const struct type none = {"an unknown type", PACER_DTYPE_INVALID, 0};
-    if (type <= 0 || (size_t)type >= PCR_COUNT_OF(types) || !types[type].name)
-        return &none;
-    return &types[type];
+    size_t i = type > 0 ? (size_t)type : 0;
+    return i < PCR_COUNT_OF(types) && types[i].name ? &types[i] : &none;
 }
 
 const char *pcr_onnx_type_name(int32_t type) {

@@ -352,6 +352,7 @@ struct swap_letter {
     struct pcr_mail mail;
     struct server_loop *to;
     struct pcr_generation *generation;
+    struct swap_letter *next; // until it is posted
 };
 
 static void swap_here(struct pcr_mail *mail) { // on each loop
@@ -367,25 +368,36 @@ static void swap_here(struct pcr_mail *mail) { // on each loop
     free(letter);
 }
 
-// Everything that can fail is done before anything changes: a letter for each loop.
-static int write_letters(struct server *server, struct swap_letter **letters) {
-    for (unsigned i = 0; i < server->n_loops; i++) {
-        letters[i] = malloc(sizeof *letters[i]);
-        if (letters[i])
-            continue;
-        while (i > 0)
-            free(letters[--i]);
-        return PACER_ENOMEM;
+static void tear_letters(struct swap_letter *letters) {
+    while (letters) {
+        struct swap_letter *next = letters->next;
+        free(letters);
+        letters = next;
     }
-    return 0;
 }
 
-static void post_letters(struct server *server, struct swap_letter **letters,
-                         struct pcr_generation *generation) {
+// Everything that can fail is done before anything changes: a letter for each loop, or NULL.
+static struct swap_letter *write_letters(struct server *server) {
+    struct swap_letter *letters = NULL;
     for (unsigned i = 0; i < server->n_loops; i++) {
+        struct swap_letter *letter = malloc(sizeof *letter);
+        if (!letter) {
+            tear_letters(letters);
+            return NULL;
+        }
+        *letter = (struct swap_letter){{NULL, swap_here}, &server->loops[i], NULL, letters};
+        letters = letter;
+    }
+    return letters;
+}
+
+static void post_letters(struct swap_letter *letters, struct pcr_generation *generation) {
+    while (letters) {
+        struct swap_letter *letter = letters;
+        letters = letter->next; // once posted it is the loop's
         pcr_generation_ref(generation);
-        *letters[i] = (struct swap_letter){{NULL, swap_here}, &server->loops[i], generation};
-        pcr_loop_post(server->loops[i].loop, &letters[i]->mail);
+        letter->generation = generation;
+        pcr_loop_post(letter->to->loop, &letter->mail);
     }
 }
 
@@ -435,7 +447,6 @@ static struct pcr_repository *prepare_models(struct server *server,
 // moment later than the models; a decision that has to do with a model it does not fit answers 503.
 static void reload_on_worker(struct pcr_job *job) {
     struct server *server = PCR_CONTAINER_OF(job, struct server, reload.job);
-    struct swap_letter *letters[LOOPS_MAX];
     server->reload.made = NULL;
     struct pcr_config *config = load_config(server->options);
     if (!config)
@@ -446,7 +457,8 @@ static void reload_on_worker(struct pcr_job *job) {
         return;
     }
     struct pcr_generation *generation = make_generation(server, config, models);
-    if (generation && write_letters(server, letters) < 0) {
+    struct swap_letter *letters = generation ? write_letters(server) : NULL;
+    if (generation && !letters) {
         pcr_log(PCR_LOG_ERROR, "server", "out of memory");
         pcr_generation_unref(generation);
         generation = NULL;
@@ -456,7 +468,7 @@ static void reload_on_worker(struct pcr_job *job) {
         return;
     }
     pcr_repository_publish(server->repository, models);
-    post_letters(server, letters, generation);
+    post_letters(letters, generation);
     server->reload.made = generation;
 }
 
