@@ -116,7 +116,8 @@ log_line(enum pcr_log_level level, const char *component, const char *format, va
     char message[MESSAGE_BYTES_MAX], line[PCR_LOG_LINE_BYTES_MAX];
     int n = vsnprintf(message, sizeof message, format, args);
     bool cut = n >= (int)sizeof message;
-    pcr_log_put(PCR_LOG_STDERR, line, pcr_log_format(line, level, component, message, cut));
+    size_t line_bytes = pcr_log_format(line, level, component, message, cut);
+    pcr_log_put(PCR_LOG_STDERR, line, line_bytes);
 }
 
 static bool is_logged(enum pcr_log_level level) {
@@ -212,8 +213,8 @@ bool pcr_log_tell_limits(bool all) {
         snprintf(message, sizeof message, "… and %llu more like this: %s",
                  (unsigned long long)due.more, due.example);
         bool cut = strlen(due.example) == sizeof due.example - 1;
-        pcr_log_put(PCR_LOG_STDERR, line,
-                    pcr_log_format(line, due.level, due.component, message, cut));
+        size_t line_bytes = pcr_log_format(line, due.level, due.component, message, cut);
+        pcr_log_put(PCR_LOG_STDERR, line, line_bytes);
     }
     pthread_mutex_lock(&limits_lock);
     bool later = limits != NULL;

@@ -153,7 +153,8 @@ static void say_lost(struct sink *sink, uint64_t lines) {
         pcr_log(PCR_LOG_WARN, "log", "%s", message);
         return;
     }
-    write_all(sink->fd, line, pcr_log_format(line, PCR_LOG_WARN, "log", message, false));
+    size_t line_bytes = pcr_log_format(line, PCR_LOG_WARN, "log", message, false);
+    write_all(sink->fd, line, line_bytes);
 }
 
 // With the lock held; sleeps until there is something to do. False: it is time to end.

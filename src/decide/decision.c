@@ -24,8 +24,9 @@
 #define DECISION_BYTES_MAX (4u << 20)
 #define SCRATCH_BYTES_MAX (16u << 20)
 
-static void add_fault(struct pcr_decide_report *report, struct pcr_config_place at,
-                      const char *format, va_list args) {
+__attribute__((format(printf, 3, 0))) static void add_fault(struct pcr_decide_report *report,
+                                                            struct pcr_config_place at,
+                                                            const char *format, va_list args) {
     char message[sizeof((struct pacer_error *)NULL)->message];
     vsnprintf(message, sizeof message, format, args);
     report->n++;
