@@ -199,7 +199,9 @@ static int too_large(struct pcr_http_conn *conn, const struct pcr_http_request_p
 static int admit_body(struct pcr_http_conn *conn, struct pcr_http_request_priv *request) {
     const struct pcr_http_server_options *options = &conn->server->options;
     size_t max = options->limits.body_bytes_max;
-    size_t path_max = options->body_max
+    bool small = request->has_length && request->length <= PCR_HTTP_SMALL_BODY_BYTES &&
+                 request->body_coding == PCR_HTTP_IDENTITY;
+    size_t path_max = options->body_max && !small
                           ? options->body_max(options->ctx, request->pub.method, request->pub.path)
                           : max;
     request->body_bytes_max = path_max < max ? path_max : max;

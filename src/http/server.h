@@ -75,6 +75,8 @@ typedef void (*pcr_http_handler)(void *ctx, struct pcr_http_request *request);
 
 // Asked when a head has been read and its body has not: the most bytes of body that this path takes
 // (SIZE_MAX: as many as limits.body_bytes_max). A larger one is refused with 413 before it is read.
+// Plain bodies of up to PCR_HTTP_SMALL_BODY_BYTES are let through unasked, as nearly all are.
+#define PCR_HTTP_SMALL_BODY_BYTES ((size_t)64 << 10)
 typedef size_t (*pcr_http_body_max)(void *ctx, enum pcr_http_method method, struct pcr_str path);
 
 // One answered request, for the access log and the counters; borrowed for the call.

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define DOCUMENT_BYTES_MAX ((size_t)64 << 20)
-#define UNREAD_BODY_BYTES_MAX ((size_t)64 << 10) // where no handler looks at it
 
 static void let_go(void *generation) {
     pcr_generation_unref(generation);
@@ -229,7 +228,7 @@ size_t pcr_app_body_max(void *ctx, enum pcr_http_method method, struct pcr_str p
     if (takes &&
         pcr_router_find(app->generation->router, method, path, &match, &allow) == PCR_ROUTE_FOUND)
         return SIZE_MAX;
-    return UNREAD_BODY_BYTES_MAX;
+    return PCR_HTTP_SMALL_BODY_BYTES;
 }
 
 void pcr_app_handle(void *ctx, struct pcr_http_request *request) {

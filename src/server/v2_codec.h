@@ -41,6 +41,13 @@ int pcr_v2_json_bytes(struct pcr_str header, size_t body_bytes, size_t *json_byt
 int pcr_v2_read(struct pcr_arena *arena, const char *model, struct pcr_str body, size_t json_bytes,
                 struct pcr_v2_request *out, struct pacer_error *err);
 
+// The two readers behind it. The first takes the plain form of most requests and answers false for
+// anything else, faults included; the second takes all. Where the first answers, both agree.
+bool pcr_v2_read_canonical(struct pcr_arena *arena, struct pcr_str body,
+                           struct pcr_v2_request *out);
+int pcr_v2_read_general(struct pcr_arena *arena, const char *model, struct pcr_str body,
+                        size_t json_bytes, struct pcr_v2_request *out, struct pacer_error *err);
+
 // Reads a raw request: the body is the data of the model's only input, its shape is
 // deduced. `batches`: the first dimension is the batch and counts as 1. All outputs
 // are answered in binary form.

@@ -403,6 +403,13 @@ static int read_members(struct reading *reading, yyjson_val *root, struct pcr_v2
 
 int pcr_v2_read(struct pcr_arena *arena, const char *model, struct pcr_str body, size_t json_bytes,
                 struct pcr_v2_request *out, struct pacer_error *err) {
+    if (json_bytes == body.len && pcr_v2_read_canonical(arena, body, out))
+        return 0;
+    return pcr_v2_read_general(arena, model, body, json_bytes, out, err);
+}
+
+int pcr_v2_read_general(struct pcr_arena *arena, const char *model, struct pcr_str body,
+                        size_t json_bytes, struct pcr_v2_request *out, struct pacer_error *err) {
     PCR_ASSERT(json_bytes <= body.len);
     memset(out, 0, sizeof *out);
     out->id = PCR_STR("");

@@ -57,6 +57,22 @@ static void write_back(struct pcr_arena *arena, struct pcr_v2_request *request) 
     PCR_ASSERT(said == body.tensors.len);
 }
 
+// Where the reader of the plain form answers, the general one gives the same to the bit.
+static void compare_readers(struct pcr_arena *arena, struct pcr_str body) {
+    struct pcr_v2_request quick, thorough;
+    struct pacer_error err;
+    if (!pcr_v2_read_canonical(arena, body, &quick))
+        return;
+    PCR_ASSERT(pcr_v2_read_general(arena, "M", body, body.len, &thorough, &err) == 0);
+    PCR_ASSERT(thorough.run.n_inputs == 1 && thorough.run.n_outputs == 0 && thorough.id.len == 0);
+    const struct pacer_tensor *a = quick.run.inputs, *b = thorough.run.inputs;
+    size_t count;
+    PCR_ASSERT(a->dtype == b->dtype && a->rank == b->rank && strcmp(a->name, b->name) == 0);
+    PCR_ASSERT(memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
+    PCR_ASSERT(pacer_shape_count(a->shape, a->rank, &count) == 0);
+    PCR_ASSERT(memcmp(a->data, b->data, count * sizeof(float)) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct pcr_str rest = {(const char *)data, size}, header;
     if (size == 0 || !memchr(data, '\n', size) || !pcr_str_split(&rest, '\n', &header))
@@ -65,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct pcr_v2_request request;
     struct pacer_error err = {.code = 0};
     pcr_arena_init(&arena, (size_t)64 << 20);
+    compare_readers(&arena, rest);
     if (read_any(&arena, header, rest, &request, &err) == 0)
         write_back(&arena, &request);
     else

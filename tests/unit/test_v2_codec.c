@@ -723,9 +723,108 @@ static void a_full_arena_is_an_error(void **state) {
     assert_true(failed > 0 && done > 0);
 }
 
+// --- the reader of the plain form
+// -----------------------------------------------------------------
+
+// 1: both answer, alike to the bit. 0: the plain form's reader leaves it to the general one.
+static int both_readers(struct fixture *f, const char *json) {
+    struct pcr_v2_request quick, thorough;
+    struct pcr_str body = pcr_str(json);
+    size_t count;
+    if (!pcr_v2_read_canonical(&f->arena, body, &quick))
+        return 0;
+    assert_int_equal(pcr_v2_read_general(&f->arena, "M", body, body.len, &thorough, &f->err), 0);
+    const struct pacer_tensor *a = quick.run.inputs, *b = thorough.run.inputs;
+    assert_string_equal(a->name, b->name);
+    assert_int_equal(a->dtype, b->dtype);
+    assert_int_equal(a->rank, b->rank);
+    assert_memory_equal(a->shape, b->shape, a->rank * sizeof *a->shape);
+    assert_int_equal(pacer_shape_count(a->shape, a->rank, &count), 0);
+    assert_memory_equal(a->data, b->data, count * sizeof(float));
+    return 1;
+}
+
+static void the_plain_form_has_a_reader_of_its_own(void **state) {
+    struct fixture *f = *state;
+    static const char *const plain[] = {
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[1,3],\"datatype\":\"FP32\",\"data\":[0.1,-2,3.25]}"
+        "]}",
+        " { \"inputs\" : [ { \"shape\" : [ 3 ] , \"datatype\" : \"FP32\" , \"data\" : [ 1 "
+        ",\n-0.0,9007199254740992 ] , "
+        "\"name\" : \"a b\" } ] } ",
+    };
+    static const char *const other[] = {
+        "",
+        "{",
+        "{}",
+        "[]",
+        "{\"inputs\":[]}",
+        "{\"inputs\":[{}]}",
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1]}],\"id\":"
+        "\"1\"}",
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"FP64\",\"data\":[1]}]}",
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[1,1],\"datatype\":\"FP32\",\"data\":[[1]]}]}",
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[2],\"datatype\":\"FP32\",\"data\":[1]}]}",
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1,2]}]}",
+        "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1]}]}x",
+        "{\"inputs\":[{\"name\":\"X\",\"name\":\"X\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":["
+        "1]}]}",
+        "{\"inputs\":[{\"name\":\"X\\u0041\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[1]}]}",
+    };
+    static const char *const numbers[] = {"01",
+                                          "-0",
+                                          "1.",
+                                          ".5",
+                                          "+1",
+                                          "1e3",
+                                          "--1",
+                                          "-",
+                                          "NaN",
+                                          "\"1\"",
+                                          "null",
+                                          "9007199254740993",
+                                          "0.12345678901234567890123",
+                                          "[1]",
+                                          "1 2"};
+    for (size_t i = 0; i < PCR_COUNT_OF(plain); i++)
+        assert_int_equal(both_readers(f, plain[i]), 1);
+    for (size_t i = 0; i < PCR_COUNT_OF(other); i++)
+        assert_int_equal(both_readers(f, other[i]), 0);
+    for (size_t i = 0; i < PCR_COUNT_OF(numbers); i++)
+        assert_int_equal(
+            both_readers(f,
+                         pcr_arena_printf(&f->arena,
+                                          "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":"
+                                          "\"FP32\",\"data\":[%s]}]}",
+                                          numbers[i])),
+            0);
+}
+
+static void both_readers_give_the_same_numbers(void **state) {
+    struct fixture *f = *state;
+    unsigned taken = 0;
+    for (int i = 0; i < 20000; i++) {
+        uint64_t digits = pcr_rand_u64() >> (11 + pcr_rand_u64() % 53);
+        unsigned fraction = (unsigned)(pcr_rand_u64() % 20);
+        char number[64], text[256];
+        snprintf(number, sizeof number, "%s%llu.%0*llu", pcr_rand_u64() % 2 ? "-" : "",
+                 (unsigned long long)(digits % 1000), (int)fraction + 1,
+                 (unsigned long long)(digits / 1000));
+        snprintf(
+            text, sizeof text,
+            "{\"inputs\":[{\"name\":\"X\",\"shape\":[1],\"datatype\":\"FP32\",\"data\":[%s]}]}",
+            number);
+        taken += (unsigned)both_readers(f, text);
+        pcr_arena_reset(&f->arena);
+    }
+    assert_true(taken > 10000);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(the_plain_form_has_a_reader_of_its_own),
+        TEST(both_readers_give_the_same_numbers),
         TEST(reads_every_type),
         TEST(data_may_be_flat_or_nested),
         TEST(bad_elements_are_named),
