@@ -174,7 +174,7 @@ APPLIED = {
 # Keys with a test of their own below; the effect of two (http.pipelined_max, http.write_timeout_ms) shows only to a
 # peer that reads nothing for long, and the call that hands them over is the one for all of http.*.
 ELSEWHERE = {"models_dir", "log_level", "log_format", "access_log", "drain_ms", "http.write_timeout_ms",
-             "http.pipelined_max", "http.body_rate_min", "cors.max_age_s", "models"}
+             "http.pipelined_max", "http.body_rate_min", "cors.max_age_s", "models", "request_timeout_ms"}
 
 
 def rows():
@@ -412,3 +412,18 @@ def test_a_reload_that_ends_while_draining_does_not_say_ready(server, tmp_path, 
                 break
         # The reload may have ended before the signal came, but never after STOPPING=1.
         assert said[-1] == b"STOPPING=1", said
+
+
+def test_the_time_of_a_request_after_a_reload(server, models):
+    one = server(config="workers: 1\n", models=models("slow"))
+    case = next(c for c in json.loads((MODELS / "cases.json").read_text()) if c["model"] == "slow")
+
+    def statuses():
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(one.request, "POST", "/v2/models/slow/infer", {"inputs": case["inputs"]})
+                     for _ in range(8)]
+            return {answer.result().status for answer in asked}
+
+    assert statuses() == {200}
+    reload(one, "workers: 1\nrequest_timeout_ms: 1\n")
+    assert 503 in statuses()  # those that wait for the one worker longer than they may
