@@ -29,6 +29,12 @@ START_SECONDS = 30
 STOP_SECONDS = 30
 
 
+def example_request(model):
+    """The body of a request that this test model answers, from tests/data/models/cases.json."""
+    cases = json.loads((MODELS / "cases.json").read_text())
+    return {"inputs": next(case["inputs"] for case in cases if case["model"] == model)}
+
+
 @pytest.fixture(scope="session")
 def pacer():
     """Path of the binary under test."""

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import MODELS, ROOT
+from conftest import MODELS, ROOT, example_request
 
 COACH = ROOT / "examples" / "coach"
 REQUEST = json.loads((COACH / "request.json").read_text())
@@ -33,12 +33,6 @@ decisions:
       max_amount: {{field: context.disposable_income, times: 0.25, min: 0, max: 1000}}
     contract: {contract}
 """
-
-
-def slow_body():
-    cases = json.loads((MODELS / "cases.json").read_text())
-    case = next(c for c in (cases if isinstance(cases, list) else cases["cases"]) if c["model"] == "slow")
-    return {"inputs": case["inputs"]}
 
 
 def test_a_port_in_use_is_named_with_a_remedy(pacer, models):
@@ -97,7 +91,7 @@ def test_a_repeated_sigterm_does_no_harm(server, models):
 def test_drain_finishes_what_is_running_and_takes_no_more(server, models):
     one = server(models=models("slow"), config="drain_ms: 20s\n")
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(one.request, "POST", "/v2/models/slow/infer", slow_body()) for _ in range(8)]
+        answers = [pool.submit(one.request, "POST", "/v2/models/slow/infer", example_request("slow")) for _ in range(8)]
         time.sleep(0.005)
         one.process.send_signal(signal.SIGTERM)
         statuses = []

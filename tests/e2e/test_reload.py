@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import MODELS, ROOT, SANITIZER, Server
+from conftest import MODELS, ROOT, SANITIZER, Server, example_request
 
 COACH = ROOT / "examples" / "coach"
 REQUEST = json.loads((COACH / "request.json").read_text())
@@ -416,11 +416,10 @@ def test_a_reload_that_ends_while_draining_does_not_say_ready(server, tmp_path, 
 
 def test_the_time_of_a_request_after_a_reload(server, models):
     one = server(config="workers: 1\n", models=models("slow"))
-    case = next(c for c in json.loads((MODELS / "cases.json").read_text()) if c["model"] == "slow")
 
     def statuses():
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(one.request, "POST", "/v2/models/slow/infer", {"inputs": case["inputs"]})
+            asked = [pool.submit(one.request, "POST", "/v2/models/slow/infer", example_request("slow"))
                      for _ in range(8)]
             return {answer.result().status for answer in asked}
 
