@@ -127,6 +127,7 @@ static int write_answer(struct pcr_infer_call *infer) {
 
 static void on_inferred(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
+    call->retry_ns = infer->retry_ns;
     if (call->status == 0) {
         if (infer->status != PACER_ECANCELED) // then nobody hears the answer
             PCR_LOG_PER_REQUEST(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path,
@@ -184,7 +185,11 @@ void pcr_decide(struct pcr_decide_call *call) {
         .write = write_answer,
         .is_large = call->body.len > PCR_INLINE_BODY_BYTES_MAX,
         .user = call,
+        .rows_alone = true, // row 0 is the answer, whatever the other rows are
+        .priority = PCR_PRIORITY_DEFAULT,
         .deadline_ns = call->deadline_ns,
+        .timeout_ns = call->timeout_ns,
+        .received_ns = call->received_ns,
     };
     pcr_engine_submit(call->engine, &call->infer);
 }

@@ -56,8 +56,10 @@ struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
     void (*done)(struct pcr_decide_call
                      *call); // on `loop`, exactly once, possibly before pcr_decide returns
     void *user;
-    uint64_t deadline_ns; // monotonic; 0: none. Past it the model is not run any more: 503
+    // As pcr_infer_call has them. Past the time the model is not run any more: 503.
+    uint64_t deadline_ns, timeout_ns, received_ns;
     // results
+    uint64_t retry_ns; // of a 503: as pcr_infer_call has it
     int status;                  // HTTP status
     struct pcr_str answer;       // JSON, in the arena (or static)
     struct pcr_infer_call infer; // private

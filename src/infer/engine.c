@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine: where a run happens. A cheap one at once on the caller's loop, since handing it to
-// another thread and back costs more than running it; all others on a worker, so that a loop is
-// never held up.
+// The engine: a call's way from its submission to its `done`.
 //
-// What a run costs is guessed from its size. Values can make it dearer (a fill of a shape that is
-// an input, a loop's count): models with a loop never run on a loop's thread, and others no longer
-// do once several runs were late. Rejected: running everything once on a worker to learn its cost;
-// the next request's values may be others.
-#include "infer/repository_priv.h"
+// Where it is run. Handing a run to another thread and back costs more than a cheap model's run, so
+// cheap runs happen on the loop's thread, at the end of the turn in which their requests were read
+// (turn.c); that moment costs nobody any time, and all requests that were ready share one run. Dear
+// ones go into their model's queue, from which workers take batches (workers.c). Which is which is
+// told by the model's measured cost and the call's size. Values can make a run dearer (a fill of a
+// shape that is an input): models with a loop never run on a loop's thread, and others no longer do
+// once several runs were late.
+//
+// What cannot be met is refused before it is read, as far as that can be foreseen: at five times
+// the load that a machine can bear, reading what will be refused would take the time of those who
+// could be answered.
+//
+// A call belongs to its loop's thread, except between hand-over and mail: then what a queue knows
+// of it is guarded by the workers' lock, and the rest belongs to the worker that took it. Rejected:
+// running everything once on a worker to learn its cost; the next request's values may be others.
+#include "infer/engine_priv.h"
 #include "infer/session_priv.h"
 
 #include <stdlib.h>
-
-// Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three
-// times that the worker wins.
-#define INLINE_NS (50 * PCR_NS_PER_US)
-// A further row costs less than the first one;
-// the guess until cost models are measured per batch size.
-#define ROW_SHARE 8
 
 // A character of text is cheaper to write than a number, which takes some 10 to 20 bytes.
 #define BYTES_PER_ELEMENT 16
@@ -29,12 +31,9 @@
 #define STRIKES_OUT (4 * STRIKE)
 #define STRIKES_MAX (16 * STRIKE)
 
-struct pcr_engine {
-    struct pcr_pool *pool;
-    OrtRunOptions *run_options; // of every run, so that one call ends them all
-    atomic_bool stopping;
-};
+_Static_assert(PCR_PRIORITIES == PCR_BATCH_PRIORITIES, "one list of priorities");
 
+// --- life ---------------------------------------------------------------------------------------
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err) {
     const struct pcr_ort *ort = pcr_ort_get(err);
@@ -43,14 +42,25 @@ int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **ou
     struct pcr_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return pcr_err(err, PACER_ENOMEM, "engine", "out of memory");
+    atomic_init(&engine->refs, 1);
     OrtStatus *status = ort->api->CreateRunOptions(&engine->run_options);
     int code = status ? pcr_ort_fail(err, PACER_EINTERNAL, status, "run options")
-                      : pcr_pool_create(workers, queue_max, &engine->pool, err);
+                      : pcr_workers_create(workers, queue_max, engine->run_options,
+                                           &engine->workers, err);
     if (code < 0)
         pcr_engine_destroy(engine);
     else
         *out = engine;
     return code;
+}
+
+void pcr_engine_unref(struct pcr_engine *engine) {
+    if (atomic_fetch_sub_explicit(&engine->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    pcr_workers_destroy(engine->workers);
+    if (engine->run_options)
+        pcr_ort()->api->ReleaseRunOptions(engine->run_options);
+    free(engine);
 }
 
 void pcr_engine_destroy(struct pcr_engine *engine) {
@@ -63,93 +73,223 @@ void pcr_engine_destroy(struct pcr_engine *engine) {
         if (status) // then they end by themselves
             api->ReleaseStatus(status);
     }
-    pcr_pool_destroy(engine->pool);
-    if (engine->run_options)
-        api->ReleaseRunOptions(engine->run_options);
-    free(engine);
+    if (engine->workers)
+        pcr_workers_stop(engine->workers);
+    pcr_engine_unref(engine);
 }
 
-// What the run will cost, guessed from the warm-up's cost and size.
-static bool is_cheap(const struct pcr_infer_call *call) {
-    uint64_t run_ns = call->model->run_ns;
-    if (run_ns >= INLINE_NS)
-        return false;
-    size_t elements = 0;
-    size_t least = pcr_session_warm_up_elements(call->model->session);
-    for (size_t i = 0; i < call->run.n_inputs; i++) {
-        size_t count;
-        const struct pacer_tensor *input = &call->run.inputs[i];
-        if (pacer_shape_count(input->shape, input->rank, &count) < 0 || count > UINT32_MAX)
+// --- what a call is -----------------------------------------------------------------------------
+struct pcr_call_state *pcr_call_of(const struct pcr_batch_item *item) {
+    return PCR_CONTAINER_OF(item, struct pcr_call_state, item);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b) { // 0 is never
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static void set_deadline(struct pcr_call_state *state) {
+    const struct pcr_infer_call *call = state->call;
+    uint64_t timeout_ns = call->timeout_ns ? call->timeout_ns : call->model->config.timeout_ns;
+    uint64_t own_ns;
+    if (timeout_ns == 0 || __builtin_add_overflow(call->received_ns, timeout_ns, &own_ns))
+        own_ns = 0;
+    state->item.deadline_ns = sooner(call->deadline_ns, own_ns);
+}
+
+static bool have_rows(const struct pacer_run *run, size_t n_rows) {
+    for (size_t i = 0; i < run->n_inputs; i++)
+        if (run->inputs[i].rank == 0 || (uint64_t)run->inputs[i].shape[0] != n_rows)
             return false;
+    return true;
+}
+
+static uint64_t elements_of(const struct pacer_run *run) {
+    uint64_t elements = 0;
+    for (size_t i = 0; i < run->n_inputs; i++) {
+        size_t count = 0;
+        pacer_shape_count(run->inputs[i].shape, run->inputs[i].rank, &count); // was checked
         elements += count;
     }
-    uint64_t rows = elements / (least ? least : 1);
-    return run_ns + run_ns * rows / ROW_SHARE < INLINE_NS;
+    return elements;
+}
+
+// Whether pieces of the outputs can be put together: all dimensions but the first are known.
+static bool outputs_are_fixed(const struct pacer_session *session) {
+    for (size_t i = 0; i < session->n_outputs; i++)
+        for (size_t k = 1; k < session->outputs[i].rank; k++)
+            if (session->outputs[i].shape[k] < 0)
+                return false;
+    return true;
+}
+
+// Of what has to be alike in a batch.
+static uint64_t key_of(const struct pacer_run *run) {
+    uint64_t key = run->n_inputs * 31 + run->n_outputs;
+    for (size_t i = 0; i < run->n_inputs; i++)
+        for (size_t k = 1; k < run->inputs[i].rank; k++)
+            key = key * 0x9e3779b97f4a7c15u + (uint64_t)run->inputs[i].shape[k];
+    return key;
+}
+
+static void classify(struct pcr_call_state *state) {
+    const struct pcr_infer_call *call = state->call;
+    const struct pcr_model *model = call->model;
+    const struct pacer_session *session = model->session;
+    const struct pacer_run *run = &call->run;
+    bool has_rows = model->max_batch_size > 0 && run->n_inputs > 0 && run->inputs[0].rank > 0;
+    state->n_rows = has_rows ? (size_t)run->inputs[0].shape[0] : 1;
+    has_rows = has_rows && state->n_rows > 0 && have_rows(run, state->n_rows);
+    state->merges = model->merges && has_rows && run->n_inputs == session->n_required;
+    state->row_by_row =
+        call->rows_alone && has_rows && state->n_rows > 1 && !model->rows_are_apart;
+    uint64_t usual = (uint64_t)session->warm_up_elements * (state->n_rows ? state->n_rows : 1);
+    uint64_t weight = usual ? (elements_of(run) + usual - 1) / usual : 1;
+    state->item.rows = state->n_rows;
+    state->item.row_weight = weight ? weight : 1;
+    state->item.key = key_of(run);
+    state->item.priority = call->priority < PCR_PRIORITIES ? call->priority : PCR_PRIORITIES - 1;
+    state->item.divisible = state->merges && model->rows_are_apart &&
+                            state->n_rows > model->rows_max && outputs_are_fixed(session);
+}
+
+static bool is_alike(const struct pacer_tensor *a, const struct pacer_tensor *b) {
+    return a->rank == b->rank && a->dtype == b->dtype &&
+           (a->name == b->name || strcmp(a->name, b->name) == 0) &&
+           memcmp(a->shape + 1, b->shape + 1, (a->rank - 1) * sizeof *a->shape) == 0;
+}
+
+bool pcr_calls_are_alike(const struct pcr_batch_item *x, const struct pcr_batch_item *y) {
+    const struct pcr_call_state *a = pcr_call_of(x);
+    const struct pcr_call_state *b = pcr_call_of(y);
+    const struct pacer_run *r = &a->call->run;
+    const struct pacer_run *q = &b->call->run;
+    if (!a->merges || !b->merges || r->n_inputs != q->n_inputs || r->n_outputs != q->n_outputs)
+        return false;
+    for (size_t i = 0; i < r->n_inputs; i++)
+        if (!is_alike(&r->inputs[i], &q->inputs[i]))
+            return false;
+    for (size_t i = 0; i < r->n_outputs; i++)
+        if (strcmp(r->outputs[i], q->outputs[i]) != 0)
+            return false;
+    return true;
+}
+
+// --- what it costs ------------------------------------------------------------------------------
+static uint64_t cost_of(const struct pcr_call_state *state) {
+    const struct pcr_model_queue *queue = pcr_model_queue(state->call->model);
+    uint64_t runs = state->row_by_row ? state->n_rows : 1;
+    uint64_t weight = state->n_rows / (runs ? runs : 1) * state->item.row_weight;
+    uint64_t ns = pcr_model_queue_cost_ns(queue, weight);
+    return ns == UINT64_MAX || __builtin_mul_overflow(ns, runs, &ns) ? UINT64_MAX : ns;
 }
 
 // Threads may lose each other's notes: all that matters is many late runs.
-static void note_cost(const struct pcr_infer_call *call) {
-    _Atomic unsigned *place = &call->model->session->strikes;
+void pcr_engine_note_cost(struct pcr_model *model, uint64_t infer_ns) {
+    _Atomic unsigned *place = &model->session->strikes;
     unsigned strikes = atomic_load_explicit(place, memory_order_relaxed);
-    if (call->infer_ns >= LATE_NS && strikes < STRIKES_MAX)
+    if (infer_ns >= LATE_NS && strikes < STRIKES_MAX)
         atomic_store_explicit(place, strikes + STRIKE, memory_order_relaxed);
-    else if (call->infer_ns < LATE_NS && strikes > 0)
+    else if (infer_ns < LATE_NS && strikes > 0)
         atomic_store_explicit(place, strikes - 1, memory_order_relaxed);
 }
 
-static bool is_out(const struct pcr_infer_call *call) {
-    const _Atomic unsigned *place = &call->model->session->strikes;
+static bool is_out(const struct pcr_model *model) {
+    const _Atomic unsigned *place = &model->session->strikes;
     return atomic_load_explicit(place, memory_order_relaxed) >= STRIKES_OUT;
 }
 
-static uint64_t rows_of(const struct pcr_infer_call *call) {
-    const struct pacer_run *run = &call->run;
-    bool batched = call->model->max_batch_size > 0 && run->n_inputs > 0 && run->inputs[0].rank > 0;
-    return batched ? (uint64_t)run->inputs[0].shape[0] : 1;
+static bool runs_here(struct pcr_call_state *state) {
+    const struct pcr_model *model = state->call->model;
+    if (model->run_ns >= PCR_INLINE_NS || model->config.max_wait_ns > 0)
+        return false;
+    state->looks_cheap = cost_of(state) < PCR_INLINE_NS;
+    return state->looks_cheap && !is_out(model);
 }
 
-// One addition per request, when all is known:
-// clients hold the counts of the parts against each other.
-static void count(const struct pcr_infer_call *call, uint64_t end_ns) {
+// --- refusals -----------------------------------------------------------------------------------
+static void count_refusal(struct pcr_infer_call *call, size_t offset) {
     struct pcr_model_stats more = {0};
-    uint64_t total_ns = end_ns - call->submitted_ns;
-    more.queue_count = 1;
-    more.queue_ns = call->queue_ns;
-    if (call->status < 0) {
-        more.fail_count = 1;
-        more.fail_ns = total_ns;
-    } else {
-        more.success_count = 1;
-        more.success_ns = total_ns;
-        more.inference_count = rows_of(call);
-        more.execution_count = 1;
-        more.input_count = more.infer_count = more.output_count = 1;
-        more.input_ns = call->input_ns;
-        more.infer_ns = call->infer_ns;
-        more.output_ns = call->output_ns;
-        more.last_inference_ms = end_ns / PCR_NS_PER_MS;
-    }
+    *(uint64_t *)(void *)((char *)&more + offset) = 1;
     pcr_model_count(call->model, &more);
 }
 
-// Whether there is still somebody to compute it for.
-static bool is_wanted(struct pcr_infer_call *call, uint64_t now_ns) {
-    if (atomic_load_explicit(&call->engine->stopping, memory_order_relaxed))
-        call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
-                               "the server is stopping; the request was not computed");
-    else if (atomic_load_explicit(&call->canceled, memory_order_relaxed))
-        call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
-                               "the client went away; the request was not computed");
-    else if (call->deadline_ns && now_ns >= call->deadline_ns)
-        call->status =
-            pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
-                    "the request's time was up after %llu ms in the queue; it was not computed",
-                    (unsigned long long)((now_ns - call->submitted_ns) / PCR_NS_PER_MS));
+int pcr_call_refuse_stopping(struct pcr_infer_call *call) {
+    return call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
+                                  "the server is stopping; the request was not computed");
+}
+
+int pcr_call_refuse_canceled(struct pcr_infer_call *call) {
+    count_refusal(call, offsetof(struct pcr_model_stats, canceled_count));
+    return call->status = pcr_err(&call->error, PACER_ECANCELED, "engine",
+                                  "the client went away; the request was not computed");
+}
+
+int pcr_call_refuse_expired(struct pcr_infer_call *call, uint64_t now_ns) {
+    uint64_t waited_ns = now_ns > call->received_ns ? now_ns - call->received_ns : 0;
+    count_refusal(call, offsetof(struct pcr_model_stats, expired_count));
+    return call->status =
+               pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
+                       "the request's time was up after %llu ms in the queue of model '%s'; it was "
+                       "not computed",
+                       (unsigned long long)(waited_ns / PCR_NS_PER_MS), call->model->name);
+}
+
+int pcr_call_refuse(struct pcr_infer_call *call, enum pcr_batch_verdict verdict,
+                    uint64_t retry_ns) {
+    call->retry_ns = retry_ns;
+    if (verdict == PCR_BATCH_FULL) {
+        count_refusal(call, offsetof(struct pcr_model_stats, full_count));
+        return call->status = pcr_err(&call->error, PACER_EBUSY, "engine",
+                                      "model '%s' is busy: %zu requests wait for it already; try "
+                                      "again later",
+                                      call->model->name, call->model->config.queue_max);
+    }
+    count_refusal(call, offsetof(struct pcr_model_stats, late_count));
+    return call->status =
+               pcr_err(&call->error, PACER_ETIMEDOUT, "engine",
+                       retry_ns == PCR_RETRY_NEVER
+                           ? "the request's time would be up before model '%s' could compute it, "
+                             "even if nothing else waited; give it more time"
+                           : "the request's time would be up before its turn at model '%s' comes; "
+                             "it was not computed",
+                       call->model->name);
+}
+
+bool pcr_call_is_wanted(struct pcr_call_state *state, uint64_t now_ns) {
+    struct pcr_infer_call *call = state->call;
+    if (atomic_load_explicit(&state->engine->stopping, memory_order_relaxed))
+        pcr_call_refuse_stopping(call);
+    else if (atomic_load_explicit(&state->canceled, memory_order_relaxed))
+        pcr_call_refuse_canceled(call);
+    else if (state->item.deadline_ns && now_ns >= state->item.deadline_ns)
+        pcr_call_refuse_expired(call, now_ns);
     return call->status == 0;
 }
 
-// Fills call->run, and looks at it. A deadline may be part of what was read.
-static bool read_run(struct pcr_infer_call *call, uint64_t *now_ns) {
+// Before it is read: whether a dear model's queue leaves it a chance.
+static bool has_a_chance(struct pcr_call_state *state, uint64_t now_ns) {
+    struct pcr_infer_call *call = state->call;
+    const struct pcr_model_queue *queue = pcr_model_queue(call->model);
+    uint64_t one_ns = pcr_model_queue_cost_ns(queue, 1);
+    if (call->model->run_ns < PCR_INLINE_NS && one_ns < PCR_INLINE_NS)
+        return true; // which queue it will be in is seen later
+    uint64_t free_ns = atomic_load_explicit(&queue->free_ns, memory_order_relaxed);
+    uint64_t wait_ns = free_ns > now_ns ? free_ns - now_ns : 0;
+    if (atomic_load_explicit(&queue->full, memory_order_relaxed)) {
+        pcr_call_refuse(call, PCR_BATCH_FULL, wait_ns);
+    } else if (state->item.deadline_ns && one_ns != UINT64_MAX) {
+        uint64_t left_ns = state->item.deadline_ns - now_ns; // it is wanted, so this is positive
+        if (one_ns > left_ns)
+            pcr_call_refuse(call, PCR_BATCH_LATE, PCR_RETRY_NEVER);
+        else if (wait_ns > left_ns)
+            pcr_call_refuse(call, PCR_BATCH_LATE, wait_ns - left_ns);
+    }
+    return call->status == 0;
+}
+
+// --- stages -------------------------------------------------------------------------------------
+bool pcr_call_read(struct pcr_call_state *state, uint64_t *now_ns) {
+    struct pcr_infer_call *call = state->call;
     if (call->read) {
         uint64_t start_ns = *now_ns;
         call->status = call->read(call);
@@ -158,37 +298,26 @@ static bool read_run(struct pcr_infer_call *call, uint64_t *now_ns) {
     }
     if (call->status == 0)
         call->status = pcr_model_check(call->model, &call->run, &call->error);
-    return call->status == 0;
+    if (call->status < 0)
+        return false;
+    classify(state);
+    set_deadline(state);
+    state->queued_ns = *now_ns;
+    return true;
 }
 
-static void run(struct pcr_infer_call *call, uint64_t *now_ns) {
-    struct pcr_session_job job = {.session = call->model->session,
-                                  .run = &call->run,
-                                  .arena = call->arena,
-                                  .options = call->engine->run_options};
-    uint64_t start_ns = *now_ns;
-    call->status = pcr_session_run_checked(&job, &call->error);
-    call->outputs = job.outputs;
-    call->n_outputs = job.n_outputs;
-    *now_ns = pcr_clock_mono_ns();
-    call->infer_ns = *now_ns - start_ns;
-    if (call->looks_cheap)
-        note_cost(call);
-}
-
-static void write_answer(struct pcr_infer_call *call, uint64_t *now_ns) {
+void pcr_call_write(struct pcr_infer_call *call) {
     if (call->status < 0 || !call->write)
         return;
-    uint64_t start_ns = *now_ns;
+    uint64_t start_ns = pcr_clock_mono_ns();
     call->status = call->write(call);
-    *now_ns = pcr_clock_mono_ns();
-    call->output_ns = *now_ns - start_ns;
+    call->output_ns = pcr_clock_mono_ns() - start_ns;
 }
 
-// How much there is to write is known only now: a small input may have a large output.
-static bool is_much_to_write(const struct pcr_infer_call *call) {
+// How much there is to write is known only after the run: a small input may have a large output.
+bool pcr_call_is_much_to_write(const struct pcr_infer_call *call) {
     size_t elements = 0;
-    if (!call->write || call->writes_no_text)
+    if (call->status < 0 || !call->write || call->writes_no_text)
         return false;
     for (size_t i = 0; i < call->n_outputs; i++) {
         size_t count;
@@ -204,85 +333,104 @@ static bool is_much_to_write(const struct pcr_infer_call *call) {
     return elements > PCR_INLINE_ELEMENTS_MAX;
 }
 
-// All that is left to do, on a worker: it never comes back to the loop half done, so that the
-// engine may end while answers are still in a mailbox.
-static void on_worker(struct pcr_job *job) {
-    struct pcr_infer_call *call = PCR_CONTAINER_OF(job, struct pcr_infer_call, job);
-    uint64_t now_ns = pcr_clock_mono_ns();
-    if (call->stage == PCR_INFER_WRITE) {
-        write_answer(call, &now_ns);
-        count(call, now_ns);
-        return;
+// One addition per request, when all is known: clients hold the counts of the parts against each
+// other. Runs are counted where they happen.
+static void count(const struct pcr_call_state *state, uint64_t end_ns) {
+    const struct pcr_infer_call *call = state->call;
+    struct pcr_model_stats more = {0};
+    uint64_t total_ns = end_ns > state->submitted_ns ? end_ns - state->submitted_ns : 0;
+    more.queue_count = 1;
+    more.queue_ns = call->queue_ns;
+    if (call->status < 0) {
+        more.fail_count = 1;
+        more.fail_ns = total_ns;
+    } else {
+        more.success_count = 1;
+        more.success_ns = total_ns;
+        more.inference_count = state->n_rows;
+        more.input_count = more.infer_count = more.output_count = 1;
+        more.input_ns = call->input_ns;
+        more.infer_ns = call->infer_ns;
+        more.output_ns = call->output_ns;
+        more.last_inference_ms = end_ns / PCR_NS_PER_MS;
     }
-    call->queue_ns = now_ns - call->queued_ns;
-    bool wanted = is_wanted(call, now_ns);
-    if (wanted && call->stage == PCR_INFER_READ)
-        wanted = read_run(call, &now_ns) && is_wanted(call, now_ns);
-    if (wanted) {
-        run(call, &now_ns);
-        write_answer(call, &now_ns);
-    }
-    count(call, now_ns);
+    pcr_model_count(call->model, &more);
 }
 
-static void on_loop(struct pcr_job *job) {
-    struct pcr_infer_call *call = PCR_CONTAINER_OF(job, struct pcr_infer_call, job);
+void pcr_call_end(struct pcr_call_state *state, uint64_t now_ns) {
+    struct pcr_infer_call *call = state->call;
+    if (call->status < 0) { // of a call in pieces there may be some
+        call->outputs = NULL;
+        call->n_outputs = 0;
+    }
+    count(state, now_ns);
     call->done(call);
 }
 
-// To a worker, from this stage on; false: the queue is full.
-static bool hand_over(struct pcr_infer_call *call, enum pcr_infer_stage stage) {
-    call->stage = stage;
-    call->job = (struct pcr_job){.loop = call->loop, .run = on_worker, .done = on_loop};
-    int code = pcr_pool_submit(call->engine->pool, &call->job);
-    if (code < 0)
-        call->status =
-            pcr_err(&call->error, code, "engine",
-                    "model '%s' is busy: the queue of the workers is full; try again later",
-                    call->model->name);
-    return code == 0;
-}
-
-// All on the loop, as far as it is cheap; false: a worker goes on with it.
-static bool run_here(struct pcr_infer_call *call, uint64_t *now_ns) {
-    if (!is_wanted(call, *now_ns))
-        return true;
-    run(call, now_ns);
-    if (call->status == 0 && is_much_to_write(call))
-        return !hand_over(call, PCR_INFER_WRITE);
-    write_answer(call, now_ns);
+// --- submission ---------------------------------------------------------------------------------
+// True: it is on its way; false: it has its status.
+static bool begin(struct pcr_call_state *state, uint64_t *now_ns) {
+    struct pcr_infer_call *call = state->call;
+    struct pcr_turn *turn = pcr_turn_of(state->engine, call->loop);
+    if (!turn) {
+        call->status = pcr_err(&call->error, PACER_ENOMEM, "engine", "out of memory");
+        return false;
+    }
+    set_deadline(state);
+    if (!pcr_call_is_wanted(state, *now_ns) || !has_a_chance(state, *now_ns))
+        return false;
+    if (call->read && call->is_large) {
+        state->queued_ns = *now_ns;
+        if (pcr_workers_submit_job(state->engine->workers, state, PCR_CALL_READ))
+            return true;
+        pcr_call_refuse(call, PCR_BATCH_FULL, 0);
+        return false;
+    }
+    if (!pcr_call_read(state, now_ns) || !pcr_call_is_wanted(state, *now_ns))
+        return false;
+    if (runs_here(state))
+        return pcr_turn_add_here(turn, state, *now_ns);
+    pcr_turn_add_there(turn, state);
     return true;
-}
-
-// False: a worker goes on with it.
-static bool begin(struct pcr_infer_call *call, uint64_t *now_ns) {
-    if (call->read && call->is_large)
-        return !hand_over(call, PCR_INFER_READ);
-    if (!read_run(call, now_ns))
-        return true;
-    call->queued_ns = *now_ns;
-    call->looks_cheap = is_cheap(call);
-    if (call->looks_cheap && !is_out(call))
-        return run_here(call, now_ns);
-    return !hand_over(call, PCR_INFER_RUN);
 }
 
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
     uint64_t now_ns = pcr_clock_mono_ns();
-    call->engine = engine;
-    call->submitted_ns = call->queued_ns = now_ns;
+    struct pcr_call_state *state = pcr_arena_calloc(call->arena, 1, sizeof *state);
     call->outputs = NULL;
     call->n_outputs = 0;
-    call->queue_ns = call->input_ns = call->infer_ns = call->output_ns = 0;
+    call->queue_ns = call->input_ns = call->infer_ns = call->output_ns = call->retry_ns = 0;
     call->status = 0;
-    call->looks_cheap = false;
-    atomic_init(&call->canceled, false);
-    if (!begin(call, &now_ns))
+    call->state = state;
+    if (call->received_ns == 0)
+        call->received_ns = now_ns;
+    if (!state) {
+        call->status = pcr_err(&call->error, PACER_ENOMEM, "engine", "no memory for the request");
+        call->done(call);
         return;
-    count(call, now_ns);
-    call->done(call);
+    }
+    state->call = call;
+    state->engine = engine;
+    state->submitted_ns = state->queued_ns = now_ns;
+    pcr_list_init(&state->item.node);
+    atomic_init(&state->canceled, false);
+    if (!begin(state, &now_ns))
+        pcr_call_end(state, now_ns);
 }
 
 void pcr_engine_cancel(struct pcr_infer_call *call) {
-    atomic_store_explicit(&call->canceled, true, memory_order_relaxed);
+    struct pcr_call_state *state = call->state;
+    struct pcr_engine *engine = state->engine;
+    bool removed = state->place == PCR_CALL_HERE
+                       ? pcr_turn_remove(pcr_turn_of(engine, call->loop), state)
+                       : pcr_workers_remove(engine->workers, state);
+    if (!removed) {
+        atomic_store_explicit(&state->canceled, true, memory_order_relaxed);
+        return;
+    }
+    uint64_t now_ns = pcr_clock_mono_ns();
+    state->place = PCR_CALL_HERE;
+    call->queue_ns = now_ns > state->queued_ns ? now_ns - state->queued_ns : 0;
+    pcr_call_refuse_canceled(call);
+    pcr_call_end(state, now_ns);
 }

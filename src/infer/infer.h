@@ -28,11 +28,23 @@ const char *const *pcr_session_classes(const struct pacer_session *session, cons
 // Whether it is the quantized variant that runs.
 bool pcr_session_is_quantized(const struct pacer_session *session);
 // The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known,
-// because the warm-up was skipped or made-up inputs do not suit the model.
+// because the warm-up was skipped, made-up inputs do not suit the model, or values may make it run
+// for any time.
 uint64_t pcr_session_run_ns(const struct pacer_session *session);
-// The elements of all inputs in that measurement;
+// The measured cost of n rows. Borrowed.
+struct pcr_cost;
+const struct pcr_cost *pcr_session_cost(const struct pacer_session *session);
+// The elements of all inputs of one row in that measurement;
 // the unit in which the size of another run can be told.
 size_t pcr_session_warm_up_elements(const struct pacer_session *session);
+// What the first dimension is, as tried in the warm-up.
+enum pcr_rows {
+    PCR_ROWS_NONE,     // no batch: it is not dynamic everywhere, or outputs do not follow inputs
+    PCR_ROWS_UNKNOWN,  // it may be; made-up inputs do not suit the model, or it was not tried
+    PCR_ROWS_TOGETHER, // a batch whose rows change each other's answers
+    PCR_ROWS_APART,    // a batch whose rows are answered as if each was alone
+};
+enum pcr_rows pcr_session_rows(const struct pacer_session *session);
 // ONNX Runtime's version, "1.30.0".
 const char *pcr_infer_runtime_version(void);
 // Where ONNX Runtime's own warnings go; NULL (the default) drops them. They come on any thread.
@@ -41,11 +53,17 @@ void pcr_infer_log_to(pcr_infer_log_cb cb);
 
 // --- the model repository -----------------------------------------------------------------------
 // models_dir/NAME.onnx, or models_dir/NAME/VERSION/model.onnx with an optional NAME/config.pbtxt.
+enum pcr_merging { PCR_MERGING_AUTO, PCR_MERGING_ON, PCR_MERGING_OFF };
 struct pcr_model_config { // what the configuration says of one model
     const char *name;
     bool use_quantized;
     int intra_op_threads;
-    int max_batch_size; // 0: not said
+    int max_batch_size;       // 0: not said
+    enum pcr_merging merging; // whether requests share runs; auto: where rows are answered apart
+    unsigned instances;       // most runs at a time on workers; 0: one per worker
+    size_t queue_max;         // requests that may wait for a run; 0: 1024
+    uint64_t max_wait_ns;     // hold a batch that is not full for so long; 0: never
+    uint64_t timeout_ns;      // of requests that bring none of their own; 0: none
 };
 
 enum pcr_model_state { PCR_MODEL_LOADING, PCR_MODEL_READY, PCR_MODEL_UNLOADED, PCR_MODEL_FAILED };
@@ -54,18 +72,35 @@ struct pcr_model_stats { // monotonic totals since load; v2 statistics
     uint64_t inference_count, execution_count, success_count, success_ns, fail_count, fail_ns,
         queue_count, queue_ns, input_count, input_ns, infer_count, infer_ns, output_count,
         output_ns, last_inference_ms;
+    uint64_t inline_count;   // runs on a loop's thread, of execution_count
+    uint64_t retried_count;  // requests that were run again alone, since their batch had failed
+    uint64_t full_count;     // requests refused because the queue was full
+    uint64_t late_count;     // refused at arrival: their time would have been up
+    uint64_t expired_count;  // not computed: their time was up while they waited
+    uint64_t canceled_count; // not computed: nobody waited for them any more
 };
 
-// One version of one model. Immutable but for its statistics; reference-counted.
+// Runs by the number of their rows: [n] for n rows, [0] for more than PCR_MODEL_SIZES_MAX or none.
+#define PCR_MODEL_SIZES_MAX 256
+struct pcr_model_sizes {
+    uint64_t count[PCR_MODEL_SIZES_MAX + 1], infer_ns[PCR_MODEL_SIZES_MAX + 1];
+};
+
+// One version of one model. Immutable but for its statistics and its queue; reference-counted.
 struct pcr_model {
     const char *name;
     const char *version;      // "1" where the directory says so, else "1" for NAME.onnx
     const char *content_hash; // pacer_session_version
     struct pacer_session *session;
-    int max_batch_size; // 0: the model does not batch in the v2 sense (first dimension not dynamic)
+    uint64_t serial;    // unlike that of any other model of this process
+    int max_batch_size; // 0: the model does not batch in the v2 sense (its first dimension is none)
     bool dynamic_batching;      // config.pbtxt says so
     uint64_t run_ns;            // measured cost of one row, after warm-up; UINT64_MAX: not known
     bool max_batch_size_is_set; // by the configuration or config.pbtxt: larger batches are refused
+    bool rows_are_apart;        // each row is answered as if alone
+    bool merges;                // requests share runs
+    uint64_t rows_max;          // B: the most rows of a run they share
+    struct pcr_model_config config;
 };
 void pcr_model_ref(struct pcr_model *model);
 void pcr_model_unref(struct pcr_model *model); // NULL is fine
@@ -74,6 +109,13 @@ void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out)
 // so that a run need not ask for the wall clock, and milliseconds since 1970 in
 // pcr_model_stats. Any thread.
 void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
+void pcr_model_sizes(const struct pcr_model *model, struct pcr_model_sizes *out);
+// What is known of the costs now, t(n) = a + b·n, and how many requests wait for a worker.
+struct pcr_model_load {
+    double a_ns, b_ns; // 0 and 0: nothing known
+    uint64_t waiting;
+};
+void pcr_model_load_now(const struct pcr_model *model, struct pcr_model_load *out);
 // pcr_session_check with the model's name, and its batch size where that was set.
 int pcr_model_check(const struct pcr_model *model, const struct pacer_run *run,
                     struct pacer_error *err);
@@ -126,14 +168,17 @@ int pcr_repository_index(struct pcr_repository *repository, struct pcr_arena *ar
 bool pcr_repository_ready(struct pcr_repository *repository); // all models that should be there are
 
 // --- the engine ---------------------------------------------------------------------------------
-// Runs a request: at once on the calling loop where the model is cheap (measured cost under
-// INLINE_NS), else on a worker.
+// Runs requests, many of one model in one run. Cheap ones (measured cost under 50 µs) on their
+// loop's thread, at the end of the turn in which they arrived, so that all which were ready share
+// one run; dear ones on workers. See engine.c.
 struct pcr_engine;
 // From here on reading a request, or writing an answer, is a worker's work: below it takes well
 // under a millisecond, at 64 MiB a second in which no other connection of the loop would be served.
 #define PCR_INLINE_BODY_BYTES_MAX ((size_t)256 << 10)
 #define PCR_INLINE_ELEMENTS_MAX ((size_t)16 << 10)
-enum pcr_infer_stage { PCR_INFER_READ, PCR_INFER_RUN, PCR_INFER_WRITE };
+#define PCR_PRIORITIES 3 // 0 first
+#define PCR_PRIORITY_DEFAULT 1
+#define PCR_RETRY_NEVER UINT64_MAX
 struct pcr_infer_call {      // the caller's memory until `done`
     struct pcr_model *model; // one reference, given back by the caller
     struct pacer_run run;    // borrowed until `done`; or made by `read`
@@ -142,26 +187,28 @@ struct pcr_infer_call {      // the caller's memory until `done`
     void (*done)(struct pcr_infer_call *call);
     // Either may be NULL. Before and after the run, on the loop's thread or on a worker, so they
     // may use nothing but the call and what is safe for any thread. They return 0, or a code with
-    // call->error set, which ends the call. `read` sets call->run, and may set call->deadline_ns.
+    // call->error set, which ends the call. `read` sets call->run, and may set the client's
+    // timeout and priority.
     int (*read)(struct pcr_infer_call *call);
     int (*write)(struct pcr_infer_call *call);
     bool is_large;       // more than PCR_INLINE_BODY_BYTES_MAX to read
     bool writes_no_text; // may be set by `read`: what `write` costs does not grow with the outputs
+    bool rows_alone;     // each row is to be answered as if it was asked for alone
     void *user;
-    uint64_t
-        deadline_ns; // monotonic; 0: none. Past it the call fails with PACER_ETIMEDOUT, uncomputed
+    unsigned priority;    // 0 … PCR_PRIORITIES - 1
+    uint64_t deadline_ns; // monotonic; 0: none. What cannot be computed by then fails with
+                          // PACER_ETIMEDOUT, at once if that can be foreseen
+    uint64_t timeout_ns;  // the client's own, from received_ns on, instead of the model's; 0: none
+    uint64_t received_ns; // monotonic; 0: at submit
     // results, set before `done`
     int status;
     struct pacer_error error;
+    uint64_t retry_ns; // of PACER_EBUSY and PACER_ETIMEDOUT: when the same call would be admitted,
+                       // from now on and as things stand; PCR_RETRY_NEVER: not with this timeout
     const struct pacer_tensor *outputs;
     size_t n_outputs;
     uint64_t queue_ns, input_ns, infer_ns, output_ns;
-    struct pcr_job job;               // private
-    uint64_t submitted_ns, queued_ns; // private
-    struct pcr_engine *engine;        // private
-    bool looks_cheap;                 // private: by its size
-    enum pcr_infer_stage stage;       // private: what the worker begins with
-    atomic_bool canceled;             // private
+    struct pcr_call_state *state; // private, in the arena
 };
 int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **out,
                       struct pacer_error *err);
@@ -171,8 +218,8 @@ void pcr_engine_destroy(struct pcr_engine *engine);
 // On call->loop's thread. `done` is always called exactly once, possibly before this returns.
 void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call);
 // Nobody waits for the answer any more: if it is not being computed yet it fails with
-// PACER_ECANCELED, else it goes on. `done` comes all the same. Between submit and `done`, on the
-// loop's thread.
+// PACER_ECANCELED, mostly at once, else it goes on. `done` comes all the same. Between submit and
+// `done`, on the loop's thread.
 void pcr_engine_cancel(struct pcr_infer_call *call);
 
 #endif

@@ -3,10 +3,11 @@
 //
 // The reference count and each slot of statistics have cache lines of their own. A thread counts in
 // the slot its hint leads to, so threads do not take a line away from each other as long as there
-// are no more than STAT_SLOTS of them; more share, which the atomic additions allow.
+// are no more than STAT_SLOTS of them; more share, which the atomic additions allow. Runs by size
+// are counted once a run, not once a request, and share their lines.
+#include "infer/engine_priv.h"
 #include "infer/repository_priv.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #define CACHE_LINE 64
@@ -15,6 +16,7 @@
 // Offered where neither the configuration nor config.pbtxt says anything; clients learn it and
 // batch up to it.
 #define MAX_BATCH_DEFAULT 256
+#define QUEUE_MAX_DEFAULT 1024
 
 _Static_assert(sizeof(struct pcr_model_stats) % sizeof(uint64_t) == 0, "counters only");
 
@@ -22,9 +24,15 @@ struct slot {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t fields[STAT_FIELDS];
 };
 
+struct size_count {
+    _Atomic uint64_t count, infer_ns;
+};
+
 struct model {
     struct pcr_model shown;
     char *text; // name and version
+    struct pcr_model_queue queue;
+    struct size_count sizes[PCR_MODEL_SIZES_MAX + 1];
     _Alignas(2 * CACHE_LINE) _Atomic size_t refs;
     struct slot slots[STAT_SLOTS];
 };
@@ -37,33 +45,60 @@ unsigned pcr_thread_hint(void) {
     return mine - 1;
 }
 
-static bool is_batched(const struct pacer_tensor_info *infos, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (infos[i].rank == 0 || infos[i].shape[0] != -1)
-            return false;
-    return n > 0;
-}
-
 static int set_batching(struct pcr_model *model, const struct pcr_found *found,
-                        const struct pcr_model_config *config, struct pacer_error *err) {
-    size_t n_inputs;
-    size_t n_outputs;
-    const struct pacer_tensor_info *inputs = pacer_session_inputs(model->session, &n_inputs);
-    const struct pacer_tensor_info *outputs = pacer_session_outputs(model->session, &n_outputs);
-    bool can = is_batched(inputs, n_inputs) && is_batched(outputs, n_outputs);
+                        struct pacer_error *err) {
+    enum pcr_rows rows = pcr_session_rows(model->session);
+    bool can = rows != PCR_ROWS_NONE;
     int asked = found->config.max_batch_size;
-    if (config && config->max_batch_size > 0)
-        asked = config->max_batch_size;
+    if (model->config.max_batch_size > 0)
+        asked = model->config.max_batch_size;
     model->max_batch_size_is_set = asked > 0;
     model->dynamic_batching = found->config.dynamic_batching;
     if (asked > 0 && !can)
         return pcr_err(
             err, PACER_EMODEL, "repository",
             "max_batch_size is %d, but not every input and output of the model has a dynamic first "
-            "dimension; set it to 0 or leave it out",
+            "dimension that counts its rows; set it to 0 or leave it out",
             asked);
     model->max_batch_size = !can ? 0 : asked >= 0 ? asked : MAX_BATCH_DEFAULT;
+    model->rows_are_apart = rows == PCR_ROWS_APART;
     return 0;
+}
+
+// Where the rows of a batch change each other's answers, strangers' requests stay apart, unless
+// somebody said that it does not matter.
+static void set_merging(struct pcr_model *model) {
+    enum pcr_rows rows = pcr_session_rows(model->session);
+    enum pcr_merging merging = model->config.merging;
+    uint64_t most = model->max_batch_size > 0 ? (uint64_t)model->max_batch_size : 1;
+    model->merges = most > 1 && merging != PCR_MERGING_OFF &&
+                    (rows == PCR_ROWS_APART || (merging == PCR_MERGING_ON && rows != PCR_ROWS_NONE));
+    model->rows_max = model->merges ? pcr_cost_cap(pcr_session_cost(model->session), most) : 1;
+    if (model->merges && merging == PCR_MERGING_ON && model->rows_max == 1)
+        model->rows_max = most; // no sweep: it was asked for all the same
+    if (rows == PCR_ROWS_TOGETHER && model->merges)
+        pcr_log(PCR_LOG_WARN, "repository",
+                "model '%s': requests share runs, as 'merge: on' says, although the rows of a "
+                "batch change each other's answers",
+                model->name);
+    else if (rows == PCR_ROWS_TOGETHER && merging == PCR_MERGING_AUTO)
+        pcr_log(PCR_LOG_WARN, "repository",
+                "model '%s': requests do not share runs, because the rows of a batch change each "
+                "other's answers (tried with made-up rows; dynamic quantization does so, too)",
+                model->name);
+}
+
+static void open_queue(struct model *model, const struct pcr_model *shown) {
+    struct pcr_batch_options options = {
+        .rows_max = shown->rows_max,
+        .queue_max = shown->config.queue_max,
+        .slots = PCR_BATCH_SLOTS_MAX,
+        .max_wait_ns = shown->rows_max > 1 ? shown->config.max_wait_ns : 0,
+        .alike = pcr_calls_are_alike,
+    };
+    if (shown->config.instances > 0 && shown->config.instances < PCR_BATCH_SLOTS_MAX)
+        options.slots = shown->config.instances;
+    pcr_model_queue_init(&model->queue, shown, &options);
 }
 
 int pcr_model_create(const struct pcr_found *found, const struct pcr_model_config *config,
@@ -82,23 +117,37 @@ int pcr_model_create(const struct pcr_found *found, const struct pcr_model_confi
     memcpy(text, found->name, name_bytes);
     memcpy(text + name_bytes, found->version, strlen(found->version) + 1);
     model->text = text;
-    model->shown = (struct pcr_model){.name = text,
-                                      .version = text + name_bytes,
-                                      .content_hash = pacer_session_version(session),
-                                      .session = session,
-                                      .run_ns = pcr_session_run_ns(session)};
+    static _Atomic uint64_t serial;
+    model->shown = (struct pcr_model){
+        .name = text,
+        .version = text + name_bytes,
+        .content_hash = pacer_session_version(session),
+        .session = session,
+        .serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1,
+        .run_ns = pcr_session_run_ns(session),
+        .config = config ? *config : (struct pcr_model_config){0}};
+    model->shown.config.name = text;
+    if (model->shown.config.queue_max == 0)
+        model->shown.config.queue_max = QUEUE_MAX_DEFAULT;
     atomic_init(&model->refs, 1);
-    int code = set_batching(&model->shown, found, config, err);
-    if (code < 0)
+    int code = set_batching(&model->shown, found, err);
+    if (code < 0) {
         pcr_model_unref(&model->shown);
-    else
+    } else {
+        set_merging(&model->shown);
+        open_queue(model, &model->shown);
         *out = &model->shown;
+    }
     // cppcheck-suppress memleak // *out is part of it
     return code;
 }
 
 static struct model *model_of(const struct pcr_model *shown) {
     return PCR_CONTAINER_OF(shown, struct model, shown);
+}
+
+struct pcr_model_queue *pcr_model_queue(const struct pcr_model *shown) {
+    return &model_of(shown)->queue;
 }
 
 void pcr_model_ref(struct pcr_model *shown) {
@@ -131,6 +180,20 @@ void pcr_model_count(struct pcr_model *shown, const struct pcr_model_stats *more
             atomic_fetch_add_explicit(&slot->fields[i], fields[i], memory_order_relaxed);
     if (fields[last])
         atomic_store_explicit(&slot->fields[last], fields[last], memory_order_relaxed);
+}
+
+void pcr_model_count_run(struct pcr_model *shown, uint64_t rows, uint64_t infer_ns) {
+    struct size_count *size = &model_of(shown)->sizes[rows <= PCR_MODEL_SIZES_MAX ? rows : 0];
+    atomic_fetch_add_explicit(&size->count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&size->infer_ns, infer_ns, memory_order_relaxed);
+}
+
+void pcr_model_sizes(const struct pcr_model *shown, struct pcr_model_sizes *out) {
+    const struct model *model = model_of(shown);
+    for (size_t i = 0; i <= PCR_MODEL_SIZES_MAX; i++) {
+        out->count[i] = atomic_load_explicit(&model->sizes[i].count, memory_order_relaxed);
+        out->infer_ns[i] = atomic_load_explicit(&model->sizes[i].infer_ns, memory_order_relaxed);
+    }
 }
 
 static uint64_t real_ms(uint64_t mono_ms) {

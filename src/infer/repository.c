@@ -219,7 +219,11 @@ static int make_model(const struct pcr_repository *r, const struct pcr_found *fo
 static bool is_same(const struct pcr_model *a, const struct pcr_model *b) {
     return a && b && a->session == b->session && a->max_batch_size == b->max_batch_size &&
            a->dynamic_batching == b->dynamic_batching &&
-           a->max_batch_size_is_set == b->max_batch_size_is_set;
+           a->max_batch_size_is_set == b->max_batch_size_is_set &&
+           a->config.merging == b->config.merging && a->config.instances == b->config.instances &&
+           a->config.queue_max == b->config.queue_max &&
+           a->config.max_wait_ns == b->config.max_wait_ns &&
+           a->config.timeout_ns == b->config.timeout_ns;
 }
 
 // Keeps what served before, if anything did.

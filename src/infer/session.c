@@ -375,8 +375,7 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
         code = read_labels(s, file, err);
     if (code == 0 && !options->skip_warm_up && (code = pcr_session_warm_up(s, err)) < 0)
         return pcr_err_prefix(err, code, "%s", path);
-    if (file->has_loop) // a value may ask for any number of turns: the warm-up's cost says nothing
-        s->run_ns = UINT64_MAX;
+    s->has_loop = file->has_loop;
     return code;
 }
 
@@ -390,7 +389,6 @@ int pcr_session_open(const char *path, const char *folder,
     struct pacer_session *s = calloc(1, sizeof *s);
     if (s) {
         pcr_arena_init(&s->arena, SESSION_BYTES_MAX);
-        s->run_ns = UINT64_MAX;
         code = fill(s, &file, path, options, err);
     } else {
         code = out_of_memory(err);
@@ -457,7 +455,15 @@ bool pcr_session_is_quantized(const struct pacer_session *session) {
 }
 
 uint64_t pcr_session_run_ns(const struct pacer_session *session) {
-    return session->run_ns;
+    return session->has_loop ? UINT64_MAX : pcr_cost_ns(&session->cost, 1);
+}
+
+const struct pcr_cost *pcr_session_cost(const struct pacer_session *session) {
+    return &session->cost;
+}
+
+enum pcr_rows pcr_session_rows(const struct pacer_session *session) {
+    return session->rows;
 }
 
 size_t pcr_session_warm_up_elements(const struct pacer_session *session) {

@@ -3,6 +3,7 @@
 #ifndef PCR_INFER_SESSION_PRIV_H
 #define PCR_INFER_SESSION_PRIV_H
 
+#include "infer/cost.h"
 #include "infer/infer.h"
 #include "infer/ort_priv.h"
 #include "onnx/onnx.h"
@@ -73,8 +74,10 @@ struct pacer_session {
     struct pcr_onnx_labels *labels; // per output, or NULL: none are known
     char version[17];
     bool is_quantized;
-    uint64_t run_ns;          // cost of one row; UINT64_MAX: not known
-    size_t warm_up_elements;  // elements of all inputs in the warm-up
+    struct pcr_cost cost;     // of n rows, by the warm-up; nothing known where that failed
+    size_t warm_up_elements;  // of all inputs, for one row of the warm-up
+    enum pcr_rows rows;       // whether requests may share a run
+    bool has_loop;            // values may ask for any number of turns: never cheap
     _Atomic unsigned strikes; // the engine's: how often a run was dearer than its size told
     struct pcr_external_file *externals;
     struct pcr_session_entry *entry; // the registry's

@@ -47,6 +47,7 @@ int pcr_loop_create(struct pcr_loop **out, struct pacer_error *err) {
                        uv_strerror(rc));
     }
     pcr_list_init(&loop->starved);
+    pcr_loop_turns_init(loop);
     *out = loop;
     return 0;
 }
@@ -55,7 +56,7 @@ static void abandon_handle(uv_handle_t *handle, void *arg) {
     struct pcr_loop *loop = arg;
     if (uv_is_closing(handle))
         return;
-    if (handle == (uv_handle_t *)&loop->wake) {
+    if (handle == (uv_handle_t *)&loop->wake || pcr_loop_owns_handle(loop, handle)) {
         uv_close(handle, NULL);
         return;
     }
@@ -67,6 +68,12 @@ void pcr_loop_destroy(struct pcr_loop *loop) {
     if (!loop)
         return;
     pcr_loop_deliver_mail(loop);
+    while (loop->deferred)
+        pcr_loop_end_turn(loop);
+    while (loop->n_locals > 0) {
+        struct pcr_local *local = &loop->locals[--loop->n_locals];
+        local->destroy(local->value);
+    }
     uv_walk(&loop->uv, abandon_handle, loop);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     pcr_loop_deliver_mail(loop);

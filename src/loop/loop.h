@@ -35,6 +35,26 @@ struct pcr_mail {
 void pcr_loop_post(struct pcr_loop *loop,
                    struct pcr_mail *mail); // any thread; never fails, never blocks
 
+// --- the end of a turn --------------------------------------------------------------------------
+// Has `fire` called once, at the end of this turn of the loop: after everything that was ready to
+// be read has been read. From inside `fire` it is for the next turn, which then does not wait for
+// events; before a loop is destroyed turns go on until nothing is deferred. Asking again before it
+// has fired changes nothing. On the loop's thread.
+struct pcr_deferred { // zeroed by its owner before the first use; the owner's memory
+    struct pcr_deferred *next; // private
+    void (*fire)(struct pcr_deferred *deferred);
+    bool pending; // private
+};
+void pcr_loop_defer(struct pcr_loop *loop, struct pcr_deferred *deferred);
+
+// What a room above keeps per loop, found by a key of its own (an address). `destroy` is called
+// with it when the loop is destroyed, before what is open on the loop is closed. At most
+// PCR_LOOP_LOCALS_MAX keys; false when there are more already. On the loop's thread.
+#define PCR_LOOP_LOCALS_MAX 8
+bool pcr_loop_set_local(struct pcr_loop *loop, const void *key, void *value,
+                        void (*destroy)(void *value));
+void *pcr_loop_get_local(const struct pcr_loop *loop, const void *key); // NULL: none
+
 // --- timers -------------------------------------------------------------------------------------
 // On the heap; a timer that fired or was stopped may be started again. Millisecond
 // resolution: for deadlines, never for batches.

@@ -12,9 +12,21 @@
 
 #define PCR_LOOP_READ_BYTES (64u << 10)
 
+struct pcr_local {
+    const void *key;
+    void *value;
+    void (*destroy)(void *value);
+};
+
 struct pcr_loop {
     uv_loop_t uv;
     uv_async_t wake;
+    uv_check_t turn_end; // comes after the events of a turn
+    uv_idle_t busy;      // runs while something is deferred: the loop does not wait for events
+    struct pcr_deferred *deferred;
+    struct pcr_deferred **last_deferred;
+    struct pcr_local locals[PCR_LOOP_LOCALS_MAX];
+    size_t n_locals;
     _Atomic(struct pcr_mail *) mail; // newest first
     atomic_bool stop;
     struct pcr_list starved; // listeners that wait for a file descriptor
@@ -28,6 +40,10 @@ struct pcr_loop_owner {
 };
 
 void pcr_loop_deliver_mail(struct pcr_loop *loop);
+void pcr_loop_turns_init(struct pcr_loop *loop); // on a fresh uv loop; cannot fail
+void pcr_loop_end_turn(struct pcr_loop *loop); // fires what is deferred by now
+// Whether it is one of the two handles of turn.c.
+bool pcr_loop_owns_handle(const struct pcr_loop *loop, const uv_handle_t *handle);
 // A descriptor was given back: listeners that ran out try again.
 void pcr_loop_feed_starved(struct pcr_loop *loop);
 

@@ -65,6 +65,12 @@ __attribute__((format(printf, 3, 4))) void pcr_reply_error(struct pcr_http_reque
                                                            int status, const char *format, ...);
 // The same from an error record; the status by its code (400, 404, 500, 501, 503, …).
 void pcr_reply_failure(struct pcr_http_request *request, const struct pacer_error *err);
+// The same for what was refused for want of time or room: a 503 says in Retry-After when to try
+// again (in seconds, at least 1; nothing for PCR_RETRY_NEVER).
+void pcr_reply_refusal(struct pcr_http_request *request, const struct pacer_error *err,
+                       uint64_t retry_ns);
+// The value of that header in the request's arena; {NULL, 0} for none.
+struct pcr_str pcr_retry_after(struct pcr_http_request *request, uint64_t retry_ns);
 int pcr_status_of(int code);
 
 #endif

@@ -5,6 +5,12 @@
 
 #include <stdlib.h>
 
+static enum pcr_merging merging_of(const char *word) {
+    return strcmp(word, "on") == 0    ? PCR_MERGING_ON
+           : strcmp(word, "off") == 0 ? PCR_MERGING_OFF
+                                      : PCR_MERGING_AUTO;
+}
+
 bool pcr_server_models(const struct pcr_config *config, struct pcr_arena *arena,
                        struct pcr_repository_options *out) {
     struct pcr_model_config *models = pcr_arena_calloc(arena, config->n_models + 1, sizeof *models);
@@ -13,7 +19,12 @@ bool pcr_server_models(const struct pcr_config *config, struct pcr_arena *arena,
         models[i] = (struct pcr_model_config){.name = from->name,
                                               .use_quantized = from->use_quantized,
                                               .intra_op_threads = from->intra_op_threads,
-                                              .max_batch_size = from->max_batch_size};
+                                              .max_batch_size = from->max_batch_size,
+                                              .merging = merging_of(from->merge),
+                                              .instances = (unsigned)from->instances,
+                                              .queue_max = (size_t)from->max_queue,
+                                              .max_wait_ns = from->max_wait_ms * PCR_NS_PER_MS,
+                                              .timeout_ns = from->timeout_ms * PCR_NS_PER_MS};
     }
     *out = (struct pcr_repository_options){
         .models_dir = config->models_dir, .models = models, .n_models = config->n_models};

@@ -34,14 +34,25 @@ void pcr_reply_json(struct pcr_http_request *request, int status, struct pcr_str
     pcr_http_reply(request, &reply);
 }
 
-static void reply_message(struct pcr_http_request *request, int status, struct pcr_str message) {
-    static const struct pcr_http_header retry = {{"Retry-After", 11}, {"1", 1}};
+struct pcr_str pcr_retry_after(struct pcr_http_request *request, uint64_t retry_ns) {
+    if (retry_ns <= PCR_NS_PER_S)
+        return PCR_STR("1"); // the least that the header can say
+    if (retry_ns == PCR_RETRY_NEVER)
+        return (struct pcr_str){NULL, 0};
+    uint64_t seconds = retry_ns / PCR_NS_PER_S + (retry_ns % PCR_NS_PER_S > 0);
+    char *text = pcr_arena_printf(&request->arena, "%llu", (unsigned long long)seconds);
+    return text ? pcr_str(text) : PCR_STR("1");
+}
+
+static void reply_message(struct pcr_http_request *request, int status, struct pcr_str message,
+                          uint64_t retry_ns) {
+    struct pcr_http_header retry = {PCR_STR("Retry-After"), pcr_retry_after(request, retry_ns)};
     struct pcr_http_reply reply = {
         .status = status,
         .content_type = "application/json",
         .body = PCR_STR("{\"error\":\"out of memory\"}"),
         .headers = &retry,
-        .n_headers = status == 503 ? 1 : 0,
+        .n_headers = status == 503 && retry.value.ptr ? 1 : 0,
     };
     // Escapes make a byte six at most; the writer never needs more than this.
     size_t cap = message.len * 6 + sizeof "{\"error\":\"\"}";
@@ -67,10 +78,15 @@ void pcr_reply_error(struct pcr_http_request *request, int status, const char *f
     int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-    reply_message(request, status, (struct pcr_str){text, len});
+    reply_message(request, status, (struct pcr_str){text, len}, 0);
+}
+
+void pcr_reply_refusal(struct pcr_http_request *request, const struct pacer_error *err,
+                       uint64_t retry_ns) {
+    const char *message = err->message[0] ? err->message : pacer_strerror(err->code);
+    reply_message(request, pcr_status_of(err->code), pcr_str(message), retry_ns);
 }
 
 void pcr_reply_failure(struct pcr_http_request *request, const struct pacer_error *err) {
-    const char *message = err->message[0] ? err->message : pacer_strerror(err->code);
-    reply_message(request, pcr_status_of(err->code), pcr_str(message));
+    pcr_reply_refusal(request, err, 0);
 }

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#define TIMEOUT_MS_MAX 86400000ull // a day
 #define DOCUMENT_BYTES_MAX ((size_t)64 << 20)
 
 static void let_go(void *generation) {
@@ -88,13 +89,14 @@ struct decision_call { // in the request's arena
 
 static void decided(struct pcr_decide_call *call) {
     struct decision_call *self = call->user;
-    static const struct pcr_http_header retry = {{"Retry-After", 11}, {"1", 1}};
+    struct pcr_http_header retry = {PCR_STR("Retry-After"),
+                                    pcr_retry_after(self->request, call->retry_ns)};
     struct pcr_http_reply reply = {
         .status = call->status,
         .content_type = "application/json",
         .body = call->answer,
         .headers = &retry,
-        .n_headers = call->status == 503 ? 1 : 0,
+        .n_headers = call->status == 503 && retry.value.ptr ? 1 : 0,
     };
     struct pcr_generation *generation = self->generation;
     pcr_http_reply(self->request, &reply); // the arena, and self with it, may be gone now
@@ -109,6 +111,22 @@ static void on_aborted(struct pcr_http_request *request) {
 uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request) {
     uint64_t timeout_ms = app->generation->config->request_timeout_ms;
     return timeout_ms ? request->received_ns + timeout_ms * PCR_NS_PER_MS : 0;
+}
+
+int pcr_request_timeout(const struct pcr_http_request *request, uint64_t *timeout_ns,
+                        struct pacer_error *err) {
+    struct pcr_str text = pcr_http_header(request, "X-Request-Timeout-Ms");
+    uint64_t ms = 0;
+    *timeout_ns = 0;
+    if (!text.ptr)
+        return 0;
+    if (!pcr_str_to_u64(pcr_str_trim(text), TIMEOUT_MS_MAX, &ms) || ms == 0)
+        return pcr_err(err, PACER_EINVAL, "server",
+                       "the header X-Request-Timeout-Ms is '%.*s', expected a whole number of "
+                       "milliseconds from 1 to %llu",
+                       (int)(text.len < 40 ? text.len : 40), text.ptr, TIMEOUT_MS_MAX);
+    *timeout_ns = ms * PCR_NS_PER_MS;
+    return 0;
 }
 
 // "application/json", "application/problem+json; charset=utf-8";
@@ -133,6 +151,12 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request,
                         (int)(type.len < 80 ? type.len : 80), type.ptr);
         return;
     }
+    struct pacer_error err;
+    uint64_t timeout_ns;
+    if (pcr_request_timeout(request, &timeout_ns, &err) < 0) {
+        pcr_reply_failure(request, &err);
+        return;
+    }
     struct decision_call *self = pcr_arena_calloc(&request->arena, 1, sizeof *self);
     if (!self) {
         pcr_reply_error(request, 503, "out of memory");
@@ -154,6 +178,8 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request,
         .done = decided,
         .user = self,
         .deadline_ns = pcr_request_deadline(app, request),
+        .timeout_ns = timeout_ns,
+        .received_ns = request->received_ns,
     };
     pcr_decide(&self->call);
 }

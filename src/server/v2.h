@@ -36,6 +36,10 @@ struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_m
 // The moment after which the request is not worth computing any more,
 // by request_timeout_ms; 0: never.
 uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request);
+// The time that the client gives itself, by the header X-Request-Timeout-Ms; 0: not said.
+// PACER_EINVAL if it is no number.
+int pcr_request_timeout(const struct pcr_http_request *request, uint64_t *timeout_ns,
+                        struct pacer_error *err);
 // A buffer whose memory goes with the request's arena; false (and nothing to free) when there is no
 // memory for that.
 bool pcr_reply_buf_init(struct pcr_http_request *request, struct pcr_buf **out);

@@ -25,6 +25,7 @@ struct pcr_v2_request {
     struct pacer_run run;                // names, shapes and data in the arena or in the body
     struct pcr_str id;                   // "" if there is none
     uint64_t timeout_us;                 // 0: none
+    uint64_t priority;                   // 1 is the highest; 0: the default
     bool binary_output;                  // for outputs that were not asked for by name
     const struct pcr_v2_output *outputs; // run.n_outputs of them, like run.outputs
 };

@@ -22,18 +22,10 @@ struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_m
     return pcr_repository_get(app->repository, match->params[0], version, err);
 }
 
-// The sooner one of two moments, of which 0 is never.
-static uint64_t sooner(uint64_t a, uint64_t b) {
-    return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
-// 0 (none) or the moment the client gives up, by its own `timeout`.
-static uint64_t client_deadline(const struct pcr_http_request *request, uint64_t timeout_us) {
-    uint64_t ns, deadline;
-    if (timeout_us == 0 || __builtin_mul_overflow(timeout_us, PCR_NS_PER_US, &ns) ||
-        __builtin_add_overflow(request->received_ns, ns, &deadline))
-        return 0;
-    return deadline;
+// The protocol's 1 is the highest, 0 the default; 2 is that, too, and all others are the lowest.
+static unsigned priority_of(uint64_t priority) {
+    return priority == 1 ? 0 : priority == 0 || priority == 2 ? PCR_PRIORITY_DEFAULT
+                                                              : PCR_PRIORITIES - 1;
 }
 
 static int read_body(struct infer *infer, struct pacer_error *err) {
@@ -66,8 +58,10 @@ static int read_request(struct pcr_infer_call *call) { // on the loop or a worke
         return rc;
     call->run = infer->v2.run;
     call->writes_no_text = wants_no_text(&infer->v2);
-    call->deadline_ns =
-        sooner(call->deadline_ns, client_deadline(infer->request, infer->v2.timeout_us));
+    uint64_t ns;
+    if (infer->v2.timeout_us && !__builtin_mul_overflow(infer->v2.timeout_us, PCR_NS_PER_US, &ns))
+        call->timeout_ns = ns;
+    call->priority = priority_of(infer->v2.priority);
     return 0;
 }
 
@@ -97,7 +91,7 @@ static void unref_model(void *model) {
 static void answer(struct pcr_infer_call *call) {
     struct infer *infer = call->user;
     if (call->status < 0) {
-        pcr_reply_failure(infer->request, &call->error);
+        pcr_reply_refusal(infer->request, &call->error, call->retry_ns);
         return;
     }
     const struct pcr_v2_body *body = &infer->body;
@@ -127,7 +121,10 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         return;
     }
     infer->request = request;
-    infer->model = pcr_v2_get_model(app, match, &err);
+    uint64_t timeout_ns;
+    infer->model = pcr_request_timeout(request, &timeout_ns, &err) < 0
+                       ? NULL
+                       : pcr_v2_get_model(app, match, &err);
     if (!infer->model) {
         pcr_reply_failure(request, &err);
         return;
@@ -148,7 +145,10 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         .write = write_answer,
         .is_large = request->body.len > PCR_INLINE_BODY_BYTES_MAX,
         .user = infer,
+        .priority = PCR_PRIORITY_DEFAULT,
         .deadline_ns = pcr_request_deadline(app, request),
+        .timeout_ns = timeout_ns,
+        .received_ns = request->received_ns,
     };
     request->user = infer;
     request->aborted = on_aborted;

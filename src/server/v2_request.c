@@ -331,8 +331,7 @@ static int read_outputs(struct reading *reading, yyjson_val *value,
 
 // --- the request --------------------------------------------------------------------------------
 
-// `sequence_*` and `priority` are checked and have no effect, as for any model without sequences or
-// priority levels.
+// `sequence_*` is checked and has no effect, as for any model without sequences.
 static int read_parameter(struct reading *reading, yyjson_val *key, yyjson_val *value,
                           struct pcr_v2_request *out) {
     uint64_t ignored;
@@ -342,7 +341,7 @@ static int read_parameter(struct reading *reading, yyjson_val *key, yyjson_val *
     if (KEY_IS(key, "timeout"))
         return read_u64(reading, "timeout", value, &out->timeout_us);
     if (KEY_IS(key, "priority"))
-        return read_u64(reading, "priority", value, &ignored);
+        return read_u64(reading, "priority", value, &out->priority);
     if (KEY_IS(key, "sequence_start") || KEY_IS(key, "sequence_end"))
         return read_bool(reading, unsafe_yyjson_get_str(key), value, &flag);
     if (KEY_IS(key, "sequence_id"))

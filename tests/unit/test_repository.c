@@ -210,7 +210,7 @@ static void bad_models_do_not_keep_good_ones_from_serving(void **state) {
     struct pacer_error err = {0};
     put_model(in(dir, "good.onnx"), "plus1.onnx");
     put_model(in(dir, "bad.onnx"), "truncated.onnx");
-    struct pcr_model_config configs[] = {{"absent", false, 0, 0}};
+    struct pcr_model_config configs[] = {{.name = "absent"}};
     struct pcr_repository *r = open_repository(dir, configs, 1);
     expect_index(r, "absent/ FAILED!, bad/1 FAILED!, good/1 READY");
     assert_false(pcr_repository_ready(r));
@@ -244,7 +244,9 @@ static void configurations_are_honoured(void **state) {
     put_model(in(dir, "free.onnx"), "plus1.onnx");
     put_model(in(dir, "two.onnx"), "plus1.onnx");
     put_model(in(dir, "two.int8.onnx"), "plus2.onnx");
-    struct pcr_model_config configs[] = {{"two", true, 2, 16}, {"fixed", false, 0, 4}};
+    struct pcr_model_config configs[] = {
+        {.name = "two", .use_quantized = true, .intra_op_threads = 2, .max_batch_size = 16},
+        {.name = "fixed", .max_batch_size = 4}};
     struct pcr_repository *r = open_repository(dir, configs, 2);
     expect_index(r,
                  "batched/1 READY, fixed/1 FAILED!, free/1 READY, latest/2 READY, none/ FAILED!, "
@@ -371,7 +373,7 @@ static void a_discarded_candidate_was_never_there(void **state) {
     put_model(in(dir, "m.onnx"), "plus2.onnx");
     put_model(in(dir, "new.onnx"), "plus1.onnx");
     assert_int_equal(unlink(in(dir, "gone.onnx")), 0);
-    struct pcr_model_config configs[] = {{"m", false, 0, 4}, {"absent", false, 0, 0}};
+    struct pcr_model_config configs[] = {{.name = "m", .max_batch_size = 4}, {.name = "absent"}};
     struct pcr_repository_options options = {dir, configs, 2, 1};
     struct pcr_repository *candidate;
     assert_int_equal(pcr_repository_prepare(r, &options, &candidate, &err), 0);
