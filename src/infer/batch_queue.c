@@ -14,7 +14,7 @@
 //
 // Priorities are strict, but one batch in FAIR_EVERY begins with whatever has waited longest, so
 // that the lowest is slow rather than starved. A batch is filled up from the lower priorities. A
-// divisible item that is longer than B gives one piece at a time and goes behind the others between
+// divisible item that is longer than a piece gives one at a time and goes behind the others between
 // two pieces: nobody waits for the whole of it.
 //
 // Rejected: a fixed window (an idle request waits for company that does not come; tests/sim shows
@@ -47,10 +47,10 @@ static uint64_t weight_of(const struct pcr_batch_item *item, uint64_t rows) {
     return __builtin_mul_overflow(rows, item->row_weight, &weight) ? UINT64_MAX / 4 : weight;
 }
 
-// What an item adds to a batch: all its rows, or a piece of B.
+// What an item adds to a batch: all its rows, or a piece.
 static uint64_t rows_to_take(const struct pcr_batch_queue *queue,
                              const struct pcr_batch_item *item) {
-    uint64_t most = queue->options.rows_max / item->row_weight;
+    uint64_t most = item->piece_rows ? item->piece_rows : queue->options.rows_max / item->row_weight;
     most = most ? most : 1;
     return item->divisible && item->rows > most ? most : item->rows;
 }

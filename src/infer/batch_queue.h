@@ -24,6 +24,7 @@ struct pcr_batch_item {
     uint64_t key;         // items with different keys never share a batch
     unsigned priority;    // 0 … PCR_BATCH_PRIORITIES - 1
     bool divisible;       // its rows may be computed in several batches
+    uint64_t piece_rows;  // of a divisible one: so many rows at a time; 0: B
     bool waits;           // private: in the queue
     uint64_t deadline_ns; // monotonic; 0: none
     uint64_t queued_ns;   // set by add

@@ -23,6 +23,9 @@
 
 // A character of text is cheaper to write than a number, which takes some 10 to 20 bytes.
 #define BYTES_PER_ELEMENT 16
+// More take a while to be touched at all, which no sweep of small inputs shows.
+#define INLINE_INPUT_ELEMENTS_MAX ((uint64_t)64 << 10)
+#define PIECE_NS (5 * PCR_NS_PER_MS)
 
 // A run that was taken for cheap and took this long is a strike; STRIKES_OUT keep the model's runs
 // off the loops until as many timely ones have worked them off.
@@ -131,6 +134,19 @@ static uint64_t key_of(const struct pacer_run *run) {
     return key;
 }
 
+// A long call is computed in pieces, so that others need not wait for all of it: of B rows, or of
+// more where those take less than PIECE_NS.
+static uint64_t rows_of_piece(const struct pcr_call_state *state) {
+    const struct pcr_model *model = state->call->model;
+    struct pcr_model_load load;
+    pcr_model_load_now(model, &load);
+    double row_ns = load.b_ns * (double)state->item.row_weight;
+    double most = row_ns > 0 ? ((double)PIECE_NS - load.a_ns) / row_ns : 1e18;
+    uint64_t cap = model->rows_max / state->item.row_weight;
+    uint64_t rows = most < 1 ? 1 : most < 1e18 ? (uint64_t)most : UINT64_MAX;
+    return rows > cap ? rows : cap;
+}
+
 static void classify(struct pcr_call_state *state) {
     const struct pcr_infer_call *call = state->call;
     const struct pcr_model *model = call->model;
@@ -148,8 +164,9 @@ static void classify(struct pcr_call_state *state) {
     state->item.row_weight = weight ? weight : 1;
     state->item.key = key_of(run);
     state->item.priority = call->priority < PCR_PRIORITIES ? call->priority : PCR_PRIORITIES - 1;
+    state->item.piece_rows = rows_of_piece(state);
     state->item.divisible = state->merges && model->rows_are_apart &&
-                            state->n_rows > model->rows_max && outputs_are_fixed(session);
+                            state->n_rows > state->item.piece_rows && outputs_are_fixed(session);
 }
 
 static bool is_alike(const struct pacer_tensor *a, const struct pacer_tensor *b) {
@@ -202,7 +219,8 @@ static bool runs_here(struct pcr_call_state *state) {
     const struct pcr_model *model = state->call->model;
     if (model->run_ns >= PCR_INLINE_NS || model->config.max_wait_ns > 0)
         return false;
-    state->looks_cheap = cost_of(state) < PCR_INLINE_NS;
+    state->looks_cheap = cost_of(state) < PCR_INLINE_NS &&
+                         elements_of(&state->call->run) <= INLINE_INPUT_ELEMENTS_MAX;
     return state->looks_cheap && !is_out(model);
 }
 

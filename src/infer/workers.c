@@ -306,10 +306,13 @@ static bool do_batch(struct pcr_workers *w, struct pcr_runner *runner, uint64_t 
     pthread_mutex_unlock(&w->lock);
     if (taken) {
         // A reference of our own: the queue is part of the model, which may lose its last call.
-        struct pcr_model *model = first_call(&batch.items)->call->model;
+        struct pcr_call_state *first = first_call(&batch.items);
+        struct pcr_model *model = first->call->model;
         pcr_model_ref(model);
         note_waits(&batch, now_ns);
         uint64_t took_ns = pcr_batch_run(runner, &batch);
+        if (first->looks_cheap) // it is here only because others were late
+            pcr_engine_note_cost(model, first->call->infer_ns);
         pthread_mutex_lock(&w->lock);
         finish(w, q, &batch, took_ns, &done);
         pthread_mutex_unlock(&w->lock);
@@ -410,6 +413,7 @@ static void end_waiting(struct pcr_workers *w, struct done_list *done) {
                 pcr_call_refuse_stopping(state->call);
                 done_add(done, state);
             }
+        publish(q, pcr_clock_mono_ns());
     }
     while (w->first_job) {
         struct pcr_call_state *state = w->first_job;
