@@ -85,7 +85,9 @@ static int fixture_setup(void **state) {
     pcr_arena_init(&f->texts, 1u << 20);
     for (size_t i = 0; i < PCR_COUNT_OF(fixture_models); i++)
         copy_model(f, fixture_models[i], fixture_models[i], 0);
-    struct pcr_repository_options options = {.models_dir = f->dir};
+    struct pcr_model_config config = {.name = "dear", .queue_max = 16};
+    struct pcr_repository_options options = {
+        .models_dir = f->dir, .models = &config, .n_models = 1};
     if (pcr_repository_open(&options, &f->repository, &err) < 0)
         fail_msg("%s", err.message);
     assert_int_equal(pcr_loop_create(&f->loop, &err), 0);
