@@ -215,6 +215,6 @@ def test_scrapes_amid_requests(server, models):
         thread.join()
     assert not failures
     get = scrape(one)
-    assert get("pacer_model_inferences_total", model="simple", version="1") == 120
+    assert get("pacer_model_inferences_total", model="simple", version="1") == 240
     # Requests that were ready at the same time share a run.
     assert last <= get("pacer_model_executions_total", model="simple", version="1") <= 120
