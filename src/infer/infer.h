@@ -84,6 +84,7 @@ struct pcr_model_stats { // monotonic totals since load; v2 statistics
 #define PCR_MODEL_SIZES_MAX 256
 struct pcr_model_sizes {
     uint64_t count[PCR_MODEL_SIZES_MAX + 1], infer_ns[PCR_MODEL_SIZES_MAX + 1];
+    uint64_t rows; // of all runs together
 };
 
 // One version of one model. Immutable but for its statistics and its queue; reference-counted.

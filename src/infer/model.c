@@ -33,6 +33,7 @@ struct model {
     char *text; // name and version
     struct pcr_model_queue queue;
     struct size_count sizes[PCR_MODEL_SIZES_MAX + 1];
+    _Atomic uint64_t long_rows; // of the runs longer than those
     _Alignas(2 * CACHE_LINE) _Atomic size_t refs;
     struct slot slots[STAT_SLOTS];
 };
@@ -183,16 +184,21 @@ void pcr_model_count(struct pcr_model *shown, const struct pcr_model_stats *more
 }
 
 void pcr_model_count_run(struct pcr_model *shown, uint64_t rows, uint64_t infer_ns) {
-    struct size_count *size = &model_of(shown)->sizes[rows <= PCR_MODEL_SIZES_MAX ? rows : 0];
+    struct model *model = model_of(shown);
+    struct size_count *size = &model->sizes[rows <= PCR_MODEL_SIZES_MAX ? rows : 0];
+    if (rows > PCR_MODEL_SIZES_MAX)
+        atomic_fetch_add_explicit(&model->long_rows, rows, memory_order_relaxed);
     atomic_fetch_add_explicit(&size->count, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&size->infer_ns, infer_ns, memory_order_relaxed);
 }
 
 void pcr_model_sizes(const struct pcr_model *shown, struct pcr_model_sizes *out) {
     const struct model *model = model_of(shown);
+    out->rows = atomic_load_explicit(&model->long_rows, memory_order_relaxed);
     for (size_t i = 0; i <= PCR_MODEL_SIZES_MAX; i++) {
         out->count[i] = atomic_load_explicit(&model->sizes[i].count, memory_order_relaxed);
         out->infer_ns[i] = atomic_load_explicit(&model->sizes[i].infer_ns, memory_order_relaxed);
+        out->rows += i * out->count[i];
     }
 }
 

@@ -28,7 +28,7 @@ enum unit { COUNT, SECONDS }; // SECONDS: the counter is in ns
 struct family {
     const char *name, *type, *help;
     enum unit unit;
-    struct sample samples[3];
+    struct sample samples[4];
     size_t n_samples;
 };
 
@@ -70,6 +70,21 @@ static const struct family model_families[] = {
      SECONDS,
      {{{"result", "success"}, MODEL_AT(success_ns)}, {{"result", "failure"}, MODEL_AT(fail_ns)}},
      2},
+    {"pacer_model_inline_executions_total", "counter",
+     "Runs on the thread of an event loop, of all executions; the others were on workers.", COUNT,
+     MODEL(inline_count)},
+    {"pacer_model_retried_total", "counter",
+     "Requests that were run again alone because the run they shared had failed.", COUNT,
+     MODEL(retried_count)},
+    {"pacer_model_not_computed_total",
+     "counter",
+     "Requests that were not computed, by cause.",
+     COUNT,
+     {{{"cause", "queue_full"}, MODEL_AT(full_count)},
+      {{"cause", "deadline_foreseen"}, MODEL_AT(late_count)},
+      {{"cause", "deadline_passed"}, MODEL_AT(expired_count)},
+      {{"cause", "client_gone"}, MODEL_AT(canceled_count)}},
+     4},
     {"pacer_model_queue_seconds_total", "counter", "Time that runs waited for a worker.", SECONDS,
      MODEL(queue_ns)},
     {"pacer_model_compute_seconds_total",
@@ -181,6 +196,9 @@ struct model_row {
     struct label name, version;
     bool ready;
     struct pcr_model_stats stats;
+    struct pcr_model_sizes sizes;
+    struct pcr_model_load load;
+    uint64_t rows_max;
 };
 
 static int read_models(struct pcr_app *app, struct pcr_arena *arena, struct model_row **out,
@@ -200,12 +218,71 @@ static int read_models(struct pcr_app *app, struct pcr_arena *arena, struct mode
             model = pcr_repository_get(app->repository, pcr_str(index[i].name),
                                        pcr_str(index[i].version), NULL);
         rows[i].ready = model != NULL;
-        if (model)
+        if (model) {
             pcr_model_stats(model, &rows[i].stats);
+            pcr_model_sizes(model, &rows[i].sizes);
+            pcr_model_load_now(model, &rows[i].load);
+            rows[i].rows_max = model->rows_max;
+        }
         pcr_model_unref(model);
     }
     *out = rows;
     return 0;
+}
+
+static void write_row_gauge(struct pcr_buf *buf, const char *name, const struct model_row *row,
+                            struct label more, enum unit unit, uint64_t value) {
+    const struct label labels[] = {row->name, row->version, more};
+    write_sample(buf, name, labels, PCR_COUNT_OF(labels));
+    write_value(buf, unit, value);
+}
+
+// Rows of a run as a histogram of 1, 2, 4 … 256 and more.
+static void write_sizes(struct pcr_buf *buf, const struct model_row *row) {
+    uint64_t below = 0;
+    uint64_t rows = 1;
+    for (uint64_t end = 1; end <= PCR_MODEL_SIZES_MAX; end *= 2) {
+        char text[24];
+        snprintf(text, sizeof text, "%llu", (unsigned long long)end);
+        for (; rows <= end; rows++)
+            below += row->sizes.count[rows];
+        write_row_gauge(buf, "pacer_model_batch_rows_bucket", row, (struct label){"le", text},
+                        COUNT, below);
+    }
+    below += row->sizes.count[0];
+    write_row_gauge(buf, "pacer_model_batch_rows_bucket", row, (struct label){"le", "+Inf"}, COUNT,
+                    below);
+    write_row_gauge(buf, "pacer_model_batch_rows_sum", row, (struct label){0}, COUNT,
+                    row->sizes.rows);
+    write_row_gauge(buf, "pacer_model_batch_rows_count", row, (struct label){0}, COUNT, below);
+}
+
+static void write_batching(struct pcr_buf *buf, const struct model_row *rows, size_t n) {
+    const struct label none = {0};
+    write_head(buf, "pacer_model_batch_rows", "histogram", "Rows of the runs of a model.");
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].ready)
+            write_sizes(buf, &rows[i]);
+    write_head(buf, "pacer_model_queue_requests", "gauge", "Requests that wait for a worker now.");
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].ready)
+            write_row_gauge(buf, "pacer_model_queue_requests", &rows[i], none, COUNT,
+                            rows[i].load.waiting);
+    write_head(buf, "pacer_model_batch_rows_max", "gauge", "Most rows of a run that requests share.");
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].ready)
+            write_row_gauge(buf, "pacer_model_batch_rows_max", &rows[i], none, COUNT,
+                            rows[i].rows_max);
+    write_head(buf, "pacer_model_cost_seconds", "gauge",
+               "What a run costs, as learnt: of the run itself, and of each of its rows.");
+    for (size_t i = 0; i < n; i++) {
+        if (!rows[i].ready)
+            continue;
+        write_row_gauge(buf, "pacer_model_cost_seconds", &rows[i], (struct label){"of", "run"},
+                        SECONDS, (uint64_t)rows[i].load.a_ns);
+        write_row_gauge(buf, "pacer_model_cost_seconds", &rows[i], (struct label){"of", "row"},
+                        SECONDS, (uint64_t)rows[i].load.b_ns);
+    }
 }
 
 static void write_models(struct pcr_buf *buf, const struct model_row *rows, size_t n) {
@@ -223,6 +300,7 @@ static void write_models(struct pcr_buf *buf, const struct model_row *rows, size
             if (rows[i].ready)
                 write_counters(buf, family, &rows[i].stats, rows[i].name, rows[i].version);
     }
+    write_batching(buf, rows, n);
 }
 
 static void write_decisions(const struct pcr_generation *generation, struct pcr_buf *buf) {

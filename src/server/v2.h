@@ -33,6 +33,9 @@ void pcr_v2_unload(struct pcr_app *app, struct pcr_http_request *request,
 // The match's model and version, as the repository wants them (an absent version is empty).
 struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_match *match,
                                    struct pacer_error *err);
+// The same; a fault has been answered where it is NULL.
+struct pcr_model *pcr_v2_model_or_reply(struct pcr_app *app, struct pcr_http_request *request,
+                                        const struct pcr_route_match *match);
 // The moment after which the request is not worth computing any more,
 // by request_timeout_ms; 0: never.
 uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request);

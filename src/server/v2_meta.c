@@ -89,7 +89,7 @@ void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request,
 // --- one model ----------------------------------------------------------------------------------
 
 // The model, or NULL after the error has been answered.
-static struct pcr_model *get_or_reply(struct pcr_app *app, struct pcr_http_request *request,
+struct pcr_model *pcr_v2_model_or_reply(struct pcr_app *app, struct pcr_http_request *request,
                                       const struct pcr_route_match *match) {
     struct pacer_error err;
     struct pcr_model *model = pcr_v2_get_model(app, match, &err);
@@ -163,7 +163,7 @@ static void write_versions(struct pcr_json_writer *writer, const char *name,
 
 void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request,
                   const struct pcr_route_match *match) {
-    struct pcr_model *model = get_or_reply(app, request, match);
+    struct pcr_model *model = pcr_v2_model_or_reply(app, request, match);
     if (!model)
         return;
     struct pcr_model_status *index;
@@ -255,7 +255,7 @@ static void write_config(struct pcr_json_writer *writer, const struct pcr_model 
 
 void pcr_v2_model_config(struct pcr_app *app, struct pcr_http_request *request,
                          const struct pcr_route_match *match) {
-    struct pcr_model *model = get_or_reply(app, request, match);
+    struct pcr_model *model = pcr_v2_model_or_reply(app, request, match);
     if (!model)
         return;
     struct pcr_buf *buf;
@@ -263,99 +263,6 @@ void pcr_v2_model_config(struct pcr_app *app, struct pcr_http_request *request,
         struct pcr_json_writer writer;
         pcr_json_writer_init(&writer, buf);
         write_config(&writer, model);
-        pcr_reply_buf(request, buf);
-    }
-    pcr_model_unref(model);
-}
-
-// --- statistics ---------------------------------------------------------------------------------
-
-static void write_duration(struct pcr_json_writer *writer, const char *key, uint64_t count,
-                           uint64_t ns) {
-    pcr_json_key(writer, key);
-    pcr_json_object_begin(writer);
-    pcr_json_key(writer, "count");
-    pcr_json_u64(writer, count);
-    pcr_json_key(writer, "ns");
-    pcr_json_u64(writer, ns);
-    pcr_json_object_end(writer);
-}
-
-// perf_analyzer ends unless the three counts of computing are equal, so all are the runs; inputs
-// and outputs are borrowed, not copied, and mostly take no time of their own.
-static void write_stats(struct pcr_json_writer *writer, const struct pcr_model *model) {
-    struct pcr_model_stats stats;
-    pcr_model_stats(model, &stats);
-    pcr_json_object_begin(writer);
-    pcr_json_key(writer, "name");
-    pcr_json_text(writer, model->name);
-    pcr_json_key(writer, "version");
-    pcr_json_text(writer, model->version);
-    pcr_json_key(writer, "last_inference");
-    pcr_json_u64(writer, stats.last_inference_ms);
-    pcr_json_key(writer, "inference_count");
-    pcr_json_u64(writer, stats.inference_count);
-    pcr_json_key(writer, "execution_count");
-    pcr_json_u64(writer, stats.execution_count);
-    pcr_json_key(writer, "inference_stats");
-    pcr_json_object_begin(writer);
-    write_duration(writer, "success", stats.success_count, stats.success_ns);
-    write_duration(writer, "fail", stats.fail_count, stats.fail_ns);
-    write_duration(writer, "queue", stats.queue_count, stats.queue_ns);
-    write_duration(writer, "compute_input", stats.infer_count, stats.input_ns);
-    write_duration(writer, "compute_infer", stats.infer_count, stats.infer_ns);
-    write_duration(writer, "compute_output", stats.infer_count, stats.output_ns);
-    write_duration(writer, "cache_hit", 0, 0);
-    write_duration(writer, "cache_miss", 0, 0);
-    pcr_json_object_end(writer);
-    pcr_json_key(writer, "batch_stats");
-    pcr_json_raw(writer, PCR_STR("[]"));
-    pcr_json_object_end(writer);
-}
-
-// Of all ready models, or of the versions of one.
-static void write_all_stats(struct pcr_app *app, struct pcr_json_writer *writer,
-                            const struct pcr_model_status *index, size_t n, struct pcr_str only) {
-    for (size_t i = 0; i < n; i++) {
-        if (index[i].state != PCR_MODEL_READY ||
-            (only.ptr && !pcr_str_eq(only, pcr_str(index[i].name))))
-            continue;
-        struct pcr_model *model = pcr_repository_get(app->repository, pcr_str(index[i].name),
-                                                     pcr_str(index[i].version), NULL);
-        if (!model) // unloaded meanwhile
-            continue;
-        write_stats(writer, model);
-        pcr_model_unref(model);
-    }
-}
-
-void pcr_v2_stats(struct pcr_app *app, struct pcr_http_request *request,
-                  const struct pcr_route_match *match) {
-    struct pcr_model *model = NULL;
-    struct pcr_model_status *index;
-    size_t n = 0;
-    struct pcr_buf *buf;
-    if (match->n_params > 0) {
-        model = get_or_reply(app, request,
-                             match); // also where all versions are asked for: 404 if it is unknown
-        if (!model)
-            return;
-    }
-    if (pcr_repository_index(app->repository, &request->arena, &index, &n) < 0) {
-        pcr_reply_error(request, 503, "no memory for the answer");
-    } else if (pcr_reply_buf_init(request, &buf)) {
-        struct pcr_json_writer writer;
-        pcr_json_writer_init(&writer, buf);
-        pcr_json_object_begin(&writer);
-        pcr_json_key(&writer, "model_stats");
-        pcr_json_array_begin(&writer);
-        if (match->n_params > 1)
-            write_stats(&writer, model);
-        else
-            write_all_stats(app, &writer, index, n,
-                            match->n_params ? match->params[0] : (struct pcr_str){0});
-        pcr_json_array_end(&writer);
-        pcr_json_object_end(&writer);
         pcr_reply_buf(request, buf);
     }
     pcr_model_unref(model);

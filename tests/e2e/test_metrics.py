@@ -48,14 +48,15 @@ def parse(text):
             assert "\\" not in words
             families[name], head = None, name
         elif line.startswith("# TYPE "):
-            name, kind = re.fullmatch(rf"# TYPE ({NAME}) (counter|gauge)", line).groups()
+            name, kind = re.fullmatch(rf"# TYPE ({NAME}) (counter|gauge|histogram)", line).groups()
             assert name == head and families[name] is None
             families[name] = kind
         else:
             match = SAMPLE.fullmatch(line)
             assert match, line
             name, labels, value = match.groups()
-            assert name == head and families[name], f"{name} outside of its block"
+            parts = ("_bucket", "_sum", "_count") if families[head] == "histogram" else ("",)
+            assert name in {head + part for part in parts}, f"{name} outside of its block"
             key = (name, labels_of(labels))
             assert key not in samples, f"{line} is there twice"
             samples[key] = float(value)
@@ -64,7 +65,18 @@ def parse(text):
         assert name.startswith("pacer_") or name == "process_start_time_seconds"
         assert name.endswith("_total") == (kind == "counter"), name
         assert not re.search(r"_(ms|us|ns|milliseconds|kb)(_|$)", name), name
+    check_histograms(samples, [name for name, kind in families.items() if kind == "histogram"])
     return samples
+
+
+def check_histograms(samples, names):
+    for name in names:
+        for labels in {labels for (sample, labels) in samples if sample == f"{name}_count"}:
+            buckets = sorted((float(dict(of)["le"]), value) for (sample, of), value in samples.items()
+                             if sample == f"{name}_bucket" and of - {("le", dict(of).get("le"))} == labels)
+            assert buckets[-1] == (float("inf"), samples[f"{name}_count", labels])
+            assert all(a[1] <= b[1] for a, b in zip(buckets, buckets[1:])), "buckets are cumulative"
+            assert (f"{name}_sum", labels) in samples
 
 
 def scrape(one):
@@ -218,3 +230,27 @@ def test_scrapes_amid_requests(server, models):
     assert get("pacer_model_inferences_total", model="simple", version="1") == 240
     # Requests that were ready at the same time share a run.
     assert last <= get("pacer_model_executions_total", model="simple", version="1") <= 120
+
+
+def test_runs_by_size_and_what_was_not_computed(server, models):
+    one = server(config="threads: 1\nmodels:\n  simple: {timeout_ms: 10s}\n", models=models("simple"))
+    for _ in range(3):
+        assert one.request("POST", "/v2/models/simple/infer", {"inputs": INPUTS}).status == 200
+    late = {"inputs": INPUTS, "parameters": {"timeout": 1}}  # a microsecond
+    assert one.request("POST", "/v2/models/simple/infer", late).status == 503
+    get, of = scrape(one), {"model": "simple", "version": "1"}
+    assert get("pacer_model_batch_rows_count", **of) == get("pacer_model_executions_total", **of) == 3
+    assert get("pacer_model_batch_rows_sum", **of) == 6
+    assert get("pacer_model_batch_rows_bucket", le="1", **of) == 0
+    assert get("pacer_model_batch_rows_bucket", le="2", **of) == 3
+    assert get("pacer_model_inline_executions_total", **of) <= 3
+    assert get("pacer_model_queue_requests", **of) == 0
+    assert 0 < get("pacer_model_cost_seconds", of="run", **of) < 1
+    causes = {cause: get("pacer_model_not_computed_total", cause=cause, **of)
+              for cause in ("queue_full", "deadline_foreseen", "deadline_passed", "client_gone")}
+    assert causes["deadline_foreseen"] + causes["deadline_passed"] == 1
+    assert causes["queue_full"] == causes["client_gone"] == 0
+    stats = one.request("GET", "/v2/models/simple/stats").json["model_stats"][0]
+    assert stats["batch_stats"][0]["batch_size"] == 2
+    assert stats["batch_stats"][0]["compute_infer"]["count"] == 3
+    assert stats["batching"]["rows"] == "apart" and stats["batching"]["merges"] is True
