@@ -31,6 +31,8 @@ struct size_count {
 struct model {
     struct pcr_model shown;
     char *text; // name and version
+    struct pcr_reaper *reaper;
+    struct pcr_reaped reaped;
     struct pcr_model_queue queue;
     struct size_count sizes[PCR_MODEL_SIZES_MAX + 1];
     _Atomic uint64_t long_rows; // of the runs longer than those
@@ -102,9 +104,17 @@ static void open_queue(struct model *model, const struct pcr_model *shown) {
     pcr_model_queue_init(&model->queue, shown, &options);
 }
 
+static void free_model(struct pcr_reaped *reaped) {
+    struct model *model = PCR_CONTAINER_OF(reaped, struct model, reaped);
+    pacer_session_put(model->shown.session);
+    pcr_reaper_unref(model->reaper);
+    free(model->text);
+    free(model);
+}
+
 int pcr_model_create(const struct pcr_found *found, const struct pcr_model_config *config,
-                     struct pacer_session *session, struct pcr_model **out,
-                     struct pacer_error *err) {
+                     struct pacer_session *session, struct pcr_reaper *reaper,
+                     struct pcr_model **out, struct pacer_error *err) {
     struct model *model = aligned_alloc((size_t)2 * CACHE_LINE, sizeof *model);
     size_t name_bytes = strlen(found->name) + 1;
     char *text = malloc(name_bytes + strlen(found->version) + 1);
@@ -118,6 +128,8 @@ int pcr_model_create(const struct pcr_found *found, const struct pcr_model_confi
     memcpy(text, found->name, name_bytes);
     memcpy(text + name_bytes, found->version, strlen(found->version) + 1);
     model->text = text;
+    model->reaper = pcr_reaper_ref(reaper);
+    model->reaped.free = free_model;
     static _Atomic uint64_t serial;
     model->shown = (struct pcr_model){
         .name = text,
@@ -164,11 +176,8 @@ void pcr_model_unref(struct pcr_model *shown) {
     // acquire: what all users did is seen by the one who frees.
     size_t before = atomic_fetch_sub_explicit(&model->refs, 1, memory_order_acq_rel);
     PCR_ASSERT(before > 0);
-    if (before > 1)
-        return;
-    pacer_session_put(shown->session);
-    free(model->text);
-    free(model);
+    if (before == 1)
+        pcr_reaper_take(model->reaper, &model->reaped);
 }
 
 void pcr_model_count(struct pcr_model *shown, const struct pcr_model_stats *more) {

@@ -62,6 +62,7 @@ struct pcr_repository {
     struct reader_slot readers[READER_SLOTS];
     _Alignas(2 * CACHE_LINE) _Atomic(struct snapshot *) current;
     pthread_mutex_t writers;
+    struct pcr_reaper *reaper; // of a candidate: the one of its repository
     struct pcr_arena arena; // the options
     const char *dir;
     const struct pcr_model_config *configs;
@@ -213,7 +214,7 @@ static int make_model(const struct pcr_repository *r, const struct pcr_found *fo
     options.use_quantized = config && config->use_quantized;
     struct pacer_session *session = NULL;
     int code = pacer_session_get(found->path, &options, &session, err);
-    return code < 0 ? code : pcr_model_create(found, config, session, out, err);
+    return code < 0 ? code : pcr_model_create(found, config, session, r->reaper, out, err);
 }
 
 static bool is_same(const struct pcr_model *a, const struct pcr_model *b) {
@@ -530,28 +531,42 @@ static int copy_options(struct pcr_repository *r, const struct pcr_repository_op
     return whole ? 0 : pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
 }
 
+static void dispose(struct pcr_repository *r) {
+    if (!r)
+        return;
+    snapshot_destroy(now(r));
+    pcr_reaper_unref(r->reaper);
+    pcr_arena_fini(&r->arena);
+    pthread_mutex_destroy(&r->writers);
+    free(r);
+}
+
+// Takes over the references to `first` and `reaper`, also where it fails.
 static struct pcr_repository *create(const struct pcr_repository_options *options,
-                                     struct snapshot *first, struct pacer_error *err) {
-    struct pcr_repository *r = first ? aligned_alloc((size_t)2 * CACHE_LINE, sizeof *r) : NULL;
+                                     struct snapshot *first, struct pcr_reaper *reaper,
+                                     struct pacer_error *err) {
+    struct pcr_repository *r = first && reaper ? aligned_alloc((size_t)2 * CACHE_LINE, sizeof *r) : NULL;
     if (!r) {
         snapshot_destroy(first);
+        pcr_reaper_unref(reaper);
         pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
         return NULL;
     }
     memset(r, 0, sizeof *r);
+    r->reaper = reaper;
     pthread_mutex_init(&r->writers, NULL);
     pcr_arena_init(&r->arena, SCAN_BYTES_MAX);
     atomic_store(&r->current, first);
     if (copy_options(r, options, err) == 0)
         return r;
-    pcr_repository_close(r);
+    dispose(r);
     return NULL;
 }
 
 int pcr_repository_open(const struct pcr_repository_options *options, struct pcr_repository **out,
                         struct pacer_error *err) {
     *out = NULL;
-    struct pcr_repository *r = create(options, snapshot_alloc(0), err);
+    struct pcr_repository *r = create(options, snapshot_alloc(0), pcr_reaper_create(), err);
     if (!r)
         return PACER_ENOMEM;
     int code = scan(r, err);
@@ -563,12 +578,9 @@ int pcr_repository_open(const struct pcr_repository_options *options, struct pcr
 }
 
 void pcr_repository_close(struct pcr_repository *r) {
-    if (!r)
-        return;
-    snapshot_destroy(now(r));
-    pcr_arena_fini(&r->arena);
-    pthread_mutex_destroy(&r->writers);
-    free(r);
+    if (r)
+        pcr_reaper_stop(r->reaper);
+    dispose(r);
 }
 
 // --- another look at the directory --------------------------------------------------------------
@@ -585,7 +597,7 @@ int pcr_repository_prepare(struct pcr_repository *r, const struct pcr_repository
                            struct pcr_repository **candidate, struct pacer_error *err) {
     *candidate = NULL;
     pthread_mutex_lock(&r->writers); // until the candidate is published or discarded
-    struct pcr_repository *next = create(options, snapshot_copy(now(r)), err);
+    struct pcr_repository *next = create(options, snapshot_copy(now(r)), pcr_reaper_ref(r->reaper), err);
     int code = next ? scan(next, err) : PACER_ENOMEM;
     if (code < 0)
         pcr_repository_discard(r, next);
@@ -607,6 +619,6 @@ void pcr_repository_publish(struct pcr_repository *r, struct pcr_repository *can
 }
 
 void pcr_repository_discard(struct pcr_repository *r, struct pcr_repository *candidate) {
-    pcr_repository_close(candidate); // under the mutex: it may share entries with `r`
+    dispose(candidate); // under the mutex: it may share entries with `r`
     pthread_mutex_unlock(&r->writers);
 }

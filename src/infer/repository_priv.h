@@ -40,14 +40,28 @@ bool pcr_model_name_ok(struct pcr_str name);
 int pcr_layout_scan(const char *models_dir, const char *only, struct pcr_arena *arena,
                     struct pcr_found **out, struct pacer_error *err);
 
+// --- the end of a model (reaper.c) -------------------------------------------------------------
+struct pcr_reaper; // a thread; reference-counted, since a model may outlive its repository
+struct pcr_reaped { // part of what is to be freed
+    struct pcr_reaped *next;
+    void (*free)(struct pcr_reaped *reaped);
+};
+struct pcr_reaper *pcr_reaper_create(void); // NULL when memory is out
+struct pcr_reaper *pcr_reaper_ref(struct pcr_reaper *reaper);
+void pcr_reaper_unref(struct pcr_reaper *reaper); // NULL is fine
+// Frees what was taken and joins the thread; from then on `take` frees at once.
+void pcr_reaper_stop(struct pcr_reaper *reaper);
+void pcr_reaper_take(struct pcr_reaper *reaper, struct pcr_reaped *reaped); // any thread
+
 // --- models (model.c)
 // --------------------------------------------------------------------------------------------- A
 // small number that is this thread's own as long as there are not too many;
 // spreads threads over slots.
 unsigned pcr_thread_hint(void);
-// One reference. Takes over the reference to the session, also where it fails.
+// One reference. Takes over the reference to the session, also where it fails. It will be freed by
+// the reaper, of which it keeps a reference.
 int pcr_model_create(const struct pcr_found *found, const struct pcr_model_config *config,
-                     struct pacer_session *session, struct pcr_model **out,
-                     struct pacer_error *err);
+                     struct pacer_session *session, struct pcr_reaper *reaper,
+                     struct pcr_model **out, struct pacer_error *err);
 
 #endif
