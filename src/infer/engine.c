@@ -324,12 +324,13 @@ bool pcr_call_read(struct pcr_call_state *state, uint64_t *now_ns) {
     return true;
 }
 
-void pcr_call_write(struct pcr_infer_call *call) {
+void pcr_call_write(struct pcr_infer_call *call, uint64_t *now_ns) {
     if (call->status < 0 || !call->write)
         return;
-    uint64_t start_ns = pcr_clock_mono_ns();
+    uint64_t start_ns = *now_ns;
     call->status = call->write(call);
-    call->output_ns = pcr_clock_mono_ns() - start_ns;
+    *now_ns = pcr_clock_mono_ns();
+    call->output_ns = *now_ns - start_ns;
 }
 
 // How much there is to write is known only after the run: a small input may have a large output.

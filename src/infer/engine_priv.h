@@ -51,8 +51,8 @@ int pcr_call_refuse(struct pcr_infer_call *call, enum pcr_batch_verdict verdict,
 bool pcr_call_is_wanted(struct pcr_call_state *state, uint64_t now_ns);
 // Fills call->run, checks it and knows what it is: rows, weight, key, deadline. Any thread.
 bool pcr_call_read(struct pcr_call_state *state, uint64_t *now_ns);
-// call->write, if the run went well. Any thread, the outputs being there.
-void pcr_call_write(struct pcr_infer_call *call);
+// call->write, if the run went well; *now_ns is moved on. Any thread, the outputs being there.
+void pcr_call_write(struct pcr_infer_call *call, uint64_t *now_ns);
 bool pcr_call_is_much_to_write(const struct pcr_infer_call *call);
 // Counts it and calls `done`; the call is gone. On its loop's thread.
 void pcr_call_end(struct pcr_call_state *state, uint64_t now_ns);

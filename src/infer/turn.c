@@ -98,8 +98,9 @@ static void answer(struct pcr_turn *turn, struct pcr_call_state *state) {
     if (pcr_call_is_much_to_write(state->call) &&
         pcr_workers_submit_job(turn->engine->workers, state, PCR_CALL_WRITE))
         return; // a worker writes it
-    pcr_call_write(state->call);
-    pcr_call_end(state, pcr_clock_mono_ns());
+    uint64_t now_ns = pcr_clock_mono_ns();
+    pcr_call_write(state->call, &now_ns);
+    pcr_call_end(state, now_ns);
 }
 
 // All of a batch that was run: `done` of one may cancel or submit others, so each is taken off the

@@ -38,10 +38,11 @@ static void on_mail(struct pcr_mail *mail) {
     struct pcr_call_state *state = PCR_CONTAINER_OF(mail, struct pcr_call_state, mail);
     while (state) {
         struct pcr_call_state *next = state->next; // the call is gone after its end
+        uint64_t now_ns = pcr_clock_mono_ns();
         state->place = PCR_CALL_HERE;
         if (!state->written)
-            pcr_call_write(state->call);
-        pcr_call_end(state, pcr_clock_mono_ns());
+            pcr_call_write(state->call, &now_ns);
+        pcr_call_end(state, now_ns);
         state = next;
     }
 }
@@ -200,7 +201,8 @@ static bool do_job(struct pcr_workers *w) {
     if (state->job == PCR_CALL_READ) {
         read_job(w, state);
     } else {
-        pcr_call_write(state->call);
+        uint64_t now_ns = pcr_clock_mono_ns();
+        pcr_call_write(state->call, &now_ns);
         state->written = true;
         deliver(state);
     }
@@ -281,7 +283,8 @@ static void deliver_batch(struct done_list *done) {
         struct pcr_call_state *state = slow.first;
         slow.first = state->next;
         state->next = NULL;
-        pcr_call_write(state->call);
+        uint64_t now_ns = pcr_clock_mono_ns();
+        pcr_call_write(state->call, &now_ns);
         state->written = true;
         deliver(state);
     }
