@@ -55,11 +55,11 @@ struct pcr_config_decision {
 struct pcr_config_model {
     const char *name;
     bool use_quantized;
-    int intra_op_threads; // 0: the default
-    int max_batch_size;   // 0: not said
-    const char *merge;    // "auto", "on", "off"
-    int instances;        // 0: one per worker
-    int max_queue;        // 0: the default
+    int intra_op_threads;             // 0: the default
+    int max_batch_size;               // 0: not said
+    const char *merge;                // "auto", "on", "off"
+    int instances;                    // 0: one per worker
+    int max_queue;                    // 0: the default
     uint64_t max_wait_ms, timeout_ms; // 0: none
     int line;
 };

@@ -59,7 +59,7 @@ struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
     // As pcr_infer_call has them. Past the time the model is not run any more: 503.
     uint64_t deadline_ns, timeout_ns, received_ns;
     // results
-    uint64_t retry_ns; // of a 503: as pcr_infer_call has it
+    uint64_t retry_ns;           // of a 503: as pcr_infer_call has it
     int status;                  // HTTP status
     struct pcr_str answer;       // JSON, in the arena (or static)
     struct pcr_infer_call infer; // private

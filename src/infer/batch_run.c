@@ -3,9 +3,9 @@
 //
 // A call that is alone is run as it is: ONNX Runtime reads the caller's memory, and the outputs are
 // views into its own values. Calls that share a run have their inputs copied side by side into a
-// buffer that the thread keeps; of the outputs each gets its rows: a copy where they are short, else
-// a view into the batch's outputs, which go when the last of the calls that look at them has gone.
-// A call longer than the cap comes in pieces; its outputs are put together in its own arena.
+// buffer that the thread keeps; of the outputs each gets its rows: a copy where they are short,
+// else a view into the batch's outputs, which go when the last of the calls that look at them has
+// gone. A call longer than the cap comes in pieces; its outputs are put together in its own arena.
 //
 // If a shared run fails, one of its calls is to blame and the others are not: each is run again
 // alone, once. The same if the outputs do not have the rows they should.
@@ -17,11 +17,11 @@
 
 #include <stdlib.h>
 
-#define COPY_BYTES_MAX ((size_t)4 << 10)      // of a call's rows of one output; above, a view
-#define GATHERED_KEPT_MAX ((size_t)16 << 20)  // by a thread, between two batches
+#define COPY_BYTES_MAX ((size_t)4 << 10)     // of a call's rows of one output; above, a view
+#define GATHERED_KEPT_MAX ((size_t)16 << 20) // by a thread, between two batches
 #define GATHERED_ALIGN ((size_t)64)
-#define CALLS_FEW 256                         // their list is on the stack
-#define BLOCK_BYTES_MAX ((size_t)4 << 30)     // of the outputs of one run
+#define CALLS_FEW 256                     // their list is on the stack
+#define BLOCK_BYTES_MAX ((size_t)4 << 30) // of the outputs of one run
 
 struct block { // what a shared run made
     atomic_uint refs;
@@ -227,8 +227,8 @@ static int scatter(struct block *block, struct pcr_call_state *state,
         if (!fill_output(state, &outputs[k], offset, out, &shares))
             return arena_full(&call->error);
         // Names may be those of another call of the batch.
-        out->name = call->run.n_outputs ? call->run.outputs[k]
-                                        : call->model->session->output_names[k];
+        out->name =
+            call->run.n_outputs ? call->run.outputs[k] : call->model->session->output_names[k];
     }
     if (shares) {
         atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
@@ -383,6 +383,7 @@ static int run_together(struct pcr_runner *runner, const struct pcr_batch *batch
     PCR_LIST_FOR_EACH(node, &batch->items) {
         calls[shared.n++] = call_at(node);
     }
+    PCR_ASSERT(shared.n > 0);
     int code = run_shared(runner, &shared, &err);
     if (code < 0)
         run_each(runner, &shared, code, &err);
@@ -393,8 +394,8 @@ static int run_together(struct pcr_runner *runner, const struct pcr_batch *batch
 
 uint64_t pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch) {
     uint64_t start_ns = pcr_clock_mono_ns();
-    int code = batch->n == 1 ? run_alone(runner, call_at(batch->items.next))
-                             : run_together(runner, batch);
+    int code =
+        batch->n == 1 ? run_alone(runner, call_at(batch->items.next)) : run_together(runner, batch);
     uint64_t ns = pcr_clock_mono_ns() - start_ns;
     if (runner->gathered_bytes > GATHERED_KEPT_MAX)
         pcr_runner_fini(runner);

@@ -47,9 +47,9 @@ int pcr_engine_create(unsigned workers, size_t queue_max, struct pcr_engine **ou
         return pcr_err(err, PACER_ENOMEM, "engine", "out of memory");
     atomic_init(&engine->refs, 1);
     OrtStatus *status = ort->api->CreateRunOptions(&engine->run_options);
-    int code = status ? pcr_ort_fail(err, PACER_EINTERNAL, status, "run options")
-                      : pcr_workers_create(workers, queue_max, engine->run_options,
-                                           &engine->workers, err);
+    int code =
+        status ? pcr_ort_fail(err, PACER_EINTERNAL, status, "run options")
+               : pcr_workers_create(workers, queue_max, engine->run_options, &engine->workers, err);
     if (code < 0)
         pcr_engine_destroy(engine);
     else
@@ -156,8 +156,7 @@ static void classify(struct pcr_call_state *state) {
     state->n_rows = has_rows ? (size_t)run->inputs[0].shape[0] : 1;
     has_rows = has_rows && state->n_rows > 0 && have_rows(run, state->n_rows);
     state->merges = model->merges && has_rows && run->n_inputs == session->n_required;
-    state->row_by_row =
-        call->rows_alone && has_rows && state->n_rows > 1 && !model->rows_are_apart;
+    state->row_by_row = call->rows_alone && has_rows && state->n_rows > 1 && !model->rows_are_apart;
     uint64_t usual = (uint64_t)session->warm_up_elements * (state->n_rows ? state->n_rows : 1);
     uint64_t weight = usual ? (elements_of(run) + usual - 1) / usual : 1;
     state->item.rows = state->n_rows;

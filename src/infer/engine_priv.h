@@ -23,19 +23,19 @@ struct pcr_call_state { // of one call under way, in its arena
     struct pcr_engine *engine;
     struct pcr_batch_item item; // its place in a queue or batch
     enum pcr_call_place place;
-    size_t n_rows;        // of the first dimension; 1 where there is none
-    size_t done_rows;     // computed already, of a call that is computed in pieces
+    size_t n_rows;                // of the first dimension; 1 where there is none
+    size_t done_rows;             // computed already, of a call that is computed in pieces
     struct pacer_tensor *outputs; // of a call that shares runs or is computed in pieces
-    bool merges;          // may share a run
-    bool row_by_row;      // each row is a run of its own
-    bool looks_cheap;     // by its size
+    bool merges;                  // may share a run
+    bool row_by_row;              // each row is a run of its own
+    bool looks_cheap;             // by its size
     uint64_t submitted_ns, queued_ns;
     atomic_bool canceled; // by the loop, while it is THERE
     bool written;         // by a worker
     enum pcr_call_job job;
     struct pcr_batch_queue *turn_queue; // the loop's queue it is in or was in; NULL: it leaves
-    struct pcr_mail mail; // from THERE to HERE
-    struct pcr_call_state *next; // of a mail's list, or of the jobs
+    struct pcr_mail mail;               // from THERE to HERE
+    struct pcr_call_state *next;        // of a mail's list, or of the jobs
 };
 
 struct pcr_call_state *pcr_call_of(const struct pcr_batch_item *item);

@@ -74,8 +74,9 @@ static void set_merging(struct pcr_model *model) {
     enum pcr_rows rows = pcr_session_rows(model->session);
     enum pcr_merging merging = model->config.merging;
     uint64_t most = model->max_batch_size > 0 ? (uint64_t)model->max_batch_size : 1;
-    model->merges = most > 1 && merging != PCR_MERGING_OFF &&
-                    (rows == PCR_ROWS_APART || (merging == PCR_MERGING_ON && rows != PCR_ROWS_NONE));
+    model->merges =
+        most > 1 && merging != PCR_MERGING_OFF &&
+        (rows == PCR_ROWS_APART || (merging == PCR_MERGING_ON && rows != PCR_ROWS_NONE));
     model->rows_max = model->merges ? pcr_cost_cap(pcr_session_cost(model->session), most) : 1;
     if (model->merges && merging == PCR_MERGING_ON && model->rows_max == 1)
         model->rows_max = most; // no sweep: it was asked for all the same

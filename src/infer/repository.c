@@ -63,7 +63,7 @@ struct pcr_repository {
     _Alignas(2 * CACHE_LINE) _Atomic(struct snapshot *) current;
     pthread_mutex_t writers;
     struct pcr_reaper *reaper; // of a candidate: the one of its repository
-    struct pcr_arena arena; // the options
+    struct pcr_arena arena;    // the options
     const char *dir;
     const struct pcr_model_config *configs;
     size_t n_configs;
@@ -545,7 +545,8 @@ static void dispose(struct pcr_repository *r) {
 static struct pcr_repository *create(const struct pcr_repository_options *options,
                                      struct snapshot *first, struct pcr_reaper *reaper,
                                      struct pacer_error *err) {
-    struct pcr_repository *r = first && reaper ? aligned_alloc((size_t)2 * CACHE_LINE, sizeof *r) : NULL;
+    struct pcr_repository *r =
+        first && reaper ? aligned_alloc((size_t)2 * CACHE_LINE, sizeof *r) : NULL;
     if (!r) {
         snapshot_destroy(first);
         pcr_reaper_unref(reaper);
@@ -597,7 +598,8 @@ int pcr_repository_prepare(struct pcr_repository *r, const struct pcr_repository
                            struct pcr_repository **candidate, struct pacer_error *err) {
     *candidate = NULL;
     pthread_mutex_lock(&r->writers); // until the candidate is published or discarded
-    struct pcr_repository *next = create(options, snapshot_copy(now(r)), pcr_reaper_ref(r->reaper), err);
+    struct pcr_repository *next =
+        create(options, snapshot_copy(now(r)), pcr_reaper_ref(r->reaper), err);
     int code = next ? scan(next, err) : PACER_ENOMEM;
     if (code < 0)
         pcr_repository_discard(r, next);

@@ -41,7 +41,7 @@ int pcr_layout_scan(const char *models_dir, const char *only, struct pcr_arena *
                     struct pcr_found **out, struct pacer_error *err);
 
 // --- the end of a model (reaper.c) -------------------------------------------------------------
-struct pcr_reaper; // a thread; reference-counted, since a model may outlive its repository
+struct pcr_reaper;  // a thread; reference-counted, since a model may outlive its repository
 struct pcr_reaped { // part of what is to be freed
     struct pcr_reaped *next;
     void (*free)(struct pcr_reaped *reaped);

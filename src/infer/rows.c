@@ -34,7 +34,7 @@ static double half_value(enum pacer_dtype dtype, uint16_t bits) {
     }
     int exponent = bits >> 10 & 31;
     double mantissa = bits & 1023;
-    double size = exponent == 31 ? (mantissa > 0 ? (double)NAN : (double)INFINITY)
+    double size = exponent == 31  ? (mantissa > 0 ? (double)NAN : (double)INFINITY)
                   : exponent == 0 ? ldexp(mantissa, -24)
                                   : ldexp(1024 + mantissa, exponent - 25);
     return bits >> 15 ? -size : size;
@@ -79,8 +79,8 @@ static enum pcr_rows compare(const struct pacer_tensor *alone, const struct pace
         memcmp(alone->shape + 1, all->shape + 1, (alone->rank - 1) * sizeof(int64_t)) != 0 ||
         pacer_shape_count(alone->shape, alone->rank, &n) < 0)
         return PCR_ROWS_NONE;
-    size_t size = alone->dtype == PACER_BYTES ? sizeof(struct pacer_bytes)
-                                              : pacer_dtype_size(alone->dtype);
+    size_t size =
+        alone->dtype == PACER_BYTES ? sizeof(struct pacer_bytes) : pacer_dtype_size(alone->dtype);
     const char *mine = (const char *)all->data + row * n * size;
     bool agree;
     switch (alone->dtype) {

@@ -4,8 +4,8 @@
 // Each loop has queues of its own for the cheap models that its requests ask for, so no lock and no
 // line of memory is shared on this way. At the end of a turn they are run, in turns between models
 // and for at most TURN_NS together: what is left waits for the next turn, which looks for events
-// first and does not wait for them, so that a loop goes on reading however much there is to compute.
-// What is for the workers is handed over first, as one list under one lock.
+// first and does not wait for them, so that a loop goes on reading however much there is to
+// compute. What is for the workers is handed over first, as one list under one lock.
 //
 // A loop's queue learns its own costs and publishes them, so that the decision where to run what
 // follows the load. Queues are found by the model's serial number in a small table; one that is

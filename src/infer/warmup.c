@@ -8,12 +8,12 @@
 // it is therefore never run on a loop's thread nor batched.
 #include "infer/warmup_priv.h"
 
-#define RUNS_MAX 12                           // of one size; the least of them counts
-#define SIZE_NS_MAX (8 * PCR_NS_PER_MS)     // spent on one size
-#define SWEEP_NS_MAX (100 * PCR_NS_PER_MS)    // and on all of them, as far as can be foreseen
+#define RUNS_MAX 12                        // of one size; the least of them counts
+#define SIZE_NS_MAX (8 * PCR_NS_PER_MS)    // spent on one size
+#define SWEEP_NS_MAX (100 * PCR_NS_PER_MS) // and on all of them, as far as can be foreseen
 #define SWEEP_ROWS_MAX 256
 #define GUESS_ROWS 8 // cost twice as much as one, where it could not be measured
-#define GAIN 1.05 // sizes that gain less than that, twice, end the sweep
+#define GAIN 1.05    // sizes that gain less than that, twice, end the sweep
 
 bool pcr_session_has_rows(const struct pacer_session *s) {
     for (size_t i = 0; i < s->n_required; i++)

@@ -40,7 +40,7 @@ void pcr_loop_post(struct pcr_loop *loop,
 // be read has been read. From inside `fire` it is for the next turn, which then does not wait for
 // events; before a loop is destroyed turns go on until nothing is deferred. Asking again before it
 // has fired changes nothing. On the loop's thread.
-struct pcr_deferred { // zeroed by its owner before the first use; the owner's memory
+struct pcr_deferred {          // zeroed by its owner before the first use; the owner's memory
     struct pcr_deferred *next; // private
     void (*fire)(struct pcr_deferred *deferred);
     bool pending; // private

@@ -41,7 +41,7 @@ struct pcr_loop_owner {
 
 void pcr_loop_deliver_mail(struct pcr_loop *loop);
 void pcr_loop_turns_init(struct pcr_loop *loop); // on a fresh uv loop; cannot fail
-void pcr_loop_end_turn(struct pcr_loop *loop); // fires what is deferred by now
+void pcr_loop_end_turn(struct pcr_loop *loop);   // fires what is deferred by now
 // Whether it is one of the two handles of turn.c.
 bool pcr_loop_owns_handle(const struct pcr_loop *loop, const uv_handle_t *handle);
 // A descriptor was given back: listeners that ran out try again.

@@ -268,7 +268,8 @@ static void write_batching(struct pcr_buf *buf, const struct model_row *rows, si
         if (rows[i].ready)
             write_row_gauge(buf, "pacer_model_queue_requests", &rows[i], none, COUNT,
                             rows[i].load.waiting);
-    write_head(buf, "pacer_model_batch_rows_max", "gauge", "Most rows of a run that requests share.");
+    write_head(buf, "pacer_model_batch_rows_max", "gauge",
+               "Most rows of a run that requests share.");
     for (size_t i = 0; i < n; i++)
         if (rows[i].ready)
             write_row_gauge(buf, "pacer_model_batch_rows_max", &rows[i], none, COUNT,

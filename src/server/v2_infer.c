@@ -24,8 +24,9 @@ struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_m
 
 // The protocol's 1 is the highest, 0 the default; 2 is that, too, and all others are the lowest.
 static unsigned priority_of(uint64_t priority) {
-    return priority == 1 ? 0 : priority == 0 || priority == 2 ? PCR_PRIORITY_DEFAULT
-                                                              : PCR_PRIORITIES - 1;
+    return priority == 1                    ? 0
+           : priority == 0 || priority == 2 ? PCR_PRIORITY_DEFAULT
+                                            : PCR_PRIORITIES - 1;
 }
 
 static int read_body(struct infer *infer, struct pacer_error *err) {

@@ -90,7 +90,7 @@ void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request,
 
 // The model, or NULL after the error has been answered.
 struct pcr_model *pcr_v2_model_or_reply(struct pcr_app *app, struct pcr_http_request *request,
-                                      const struct pcr_route_match *match) {
+                                        const struct pcr_route_match *match) {
     struct pacer_error err;
     struct pcr_model *model = pcr_v2_get_model(app, match, &err);
     if (!model)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the Open Inference Protocol tells of the work done: the statistics extension.
 //
-// perf_analyzer reads every field of `inference_stats` without looking whether it is there, and ends
-// unless the three counts of computing are equal. What is our own stands in a member of its own,
-// `batching`, which clients of the protocol skip.
+// perf_analyzer reads every field of `inference_stats` without looking whether it is there, and
+// ends unless the three counts of computing are equal. What is our own stands in a member of its
+// own, `batching`, which clients of the protocol skip.
 #include "server/v2.h"
 
 #include <math.h>
@@ -139,8 +139,9 @@ void pcr_v2_stats(struct pcr_app *app, struct pcr_http_request *request,
     size_t n = 0;
     struct pcr_buf *buf;
     if (match->n_params > 0) {
-        model = pcr_v2_model_or_reply(app, request,
-                             match); // also where all versions are asked for: 404 if it is unknown
+        model = pcr_v2_model_or_reply(
+            app, request,
+            match); // also where all versions are asked for: 404 if it is unknown
         if (!model)
             return;
     }

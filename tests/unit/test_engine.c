@@ -197,9 +197,8 @@ static void late_requests_are_not_computed(void **state) {
     assert_int_equal(late.call.n_outputs, 0);
     pcr_model_stats(late.call.model, &after);
     assert_int_equal(after.fail_count - before.fail_count, 1);
-    assert_int_equal(after.late_count + after.expired_count - before.late_count -
-                         before.expired_count,
-                     1);
+    assert_int_equal(
+        after.late_count + after.expired_count - before.late_count - before.expired_count, 1);
     assert_int_equal(after.execution_count - before.execution_count, 1);
     end(&first);
     end(&late);
