@@ -6,10 +6,11 @@
 
 #include "infer/batch_queue.h"
 #include "infer/infer.h"
-#include "infer/ort_priv.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+struct OrtRunOptions; // ONNX Runtime's; its header stays out of the tests' way
 
 // --- calls --------------------------------------------------------------------------------------
 // Who may touch a call. HERE: its loop's thread. THERE: the workers' side; what a queue knows of it
@@ -59,12 +60,12 @@ void pcr_call_end(struct pcr_call_state *state, uint64_t now_ns);
 
 // --- one run for many ---------------------------------------------------------------------------
 struct pcr_runner { // of one thread
-    const OrtRunOptions *options;
+    const struct OrtRunOptions *options;
     bool on_loop;   // the thread is a loop's
     char *gathered; // inputs side by side; private
     size_t gathered_bytes;
 };
-void pcr_runner_init(struct pcr_runner *runner, const OrtRunOptions *options, bool on_loop);
+void pcr_runner_init(struct pcr_runner *runner, const struct OrtRunOptions *options, bool on_loop);
 void pcr_runner_fini(struct pcr_runner *runner);
 // Runs the items of a batch: all calls of one model that are alike. Sets status, error, outputs and
 // infer_ns of each call whose last rows are in it. If the run fails each is run again alone, once.
@@ -93,7 +94,7 @@ void pcr_model_count_run(struct pcr_model *model, uint64_t rows, uint64_t infer_
 
 // --- workers ------------------------------------------------------------------------------------
 struct pcr_workers;
-int pcr_workers_create(unsigned threads, size_t jobs_max, const OrtRunOptions *options,
+int pcr_workers_create(unsigned threads, size_t jobs_max, const struct OrtRunOptions *options,
                        struct pcr_workers **out, struct pacer_error *err);
 // Joins the threads, then ends what waits with PACER_ECANCELED; the caller has terminated the runs.
 // What comes afterwards is refused. Once.
@@ -127,7 +128,7 @@ bool pcr_turn_remove(struct pcr_turn *turn, struct pcr_call_state *state);
 struct pcr_engine {
     atomic_uint refs; // one of its owner, one of each loop that uses it
     struct pcr_workers *workers;
-    OrtRunOptions *run_options; // of every run, so that one call ends them all
+    struct OrtRunOptions *run_options; // of every run, so that one call ends them all
     atomic_bool stopping;
 };
 void pcr_engine_unref(struct pcr_engine *engine);

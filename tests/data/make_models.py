@@ -386,6 +386,54 @@ def failing_at_run():
     )
 
 
+def rows_together():
+    """Models with a batch dimension whose rows change each other's answers, and one with long rows."""
+    x, y = value("X", "FP32", ["batch", 4]), value("Y", "FP32", ["batch", 4])
+    good(
+        "softmax_rows.onnx",
+        "X FP32 [-1,4] → Y its softmax over the rows of the batch, not over their elements",
+        model_of([node("Softmax", ["X"], ["Y"], axis=0)], [x], [y]),
+        [tensor("X", "FP32", [2, 4], [0.0, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0])],
+        [tensor("Y", "FP32", [2, 4], [0.5] * 8)],
+    )
+    rows = [-1.0, 0.5, 0.25, 4.0]
+    weights = [[127, -127], [1, 100], [-50, 3], [64, 7]]
+    low, high = min(0.0, *rows), max(0.0, *rows)
+    scale = (high - low) / 255
+    zero = round(-low / scale)
+    quantized = [min(255, max(0, round(v / scale) + zero)) for v in rows]
+    sums = [sum((q - zero) * w[k] for q, w in zip(quantized, weights)) for k in range(2)]
+    good(
+        "dynamic_int8.onnx",
+        "X FP32 [-1,4] → Y FP32 [-1,2], quantized dynamically: one scale for the whole batch",
+        model_of(
+            [
+                node("DynamicQuantizeLinear", ["X"], ["x", "scale", "zero"]),
+                node("MatMulInteger", ["x", "weights", "zero"], ["sum"]),
+                node("Cast", ["sum"], ["sum_fp32"], to=TensorProto.FLOAT),
+                node("Mul", ["sum_fp32", "scale"], ["Y"]),
+            ],
+            [x],
+            [value("Y", "FP32", ["batch", 2])],
+            [constant("weights", "INT8", [4, 2], [w for row in weights for w in row])],
+        ),
+        [tensor("X", "FP32", [1, 4], rows)],
+        [tensor("Y", "FP32", [1, 2], [s * scale for s in sums])],
+    )
+    good(
+        "long_rows.onnx",
+        "X FP32 [-1,2] → Y FP32 [-1,4096], each row 2048 times over",
+        model_of(
+            [node("Tile", ["X", "times"], ["Y"])],
+            [value("X", "FP32", ["batch", 2])],
+            [value("Y", "FP32", ["batch", 4096])],
+            [constant("times", "INT64", [2], [1, 2048])],
+        ),
+        [tensor("X", "FP32", [1, 2], [1.0, 2.0])],
+        [tensor("Y", "FP32", [1, 4096], [1.0, 2.0] * 2048)],
+    )
+
+
 def burning(nodes, steps, size):
     """Appends a Loop that squares a size × size matrix of 1/size (its own square) `steps` times.
 
@@ -651,6 +699,7 @@ def main():
         classifiers,
         lengths,
         failing_at_run,
+        rows_together,
         slow,
         externals,
         not_models,
