@@ -57,20 +57,22 @@ static inline int tear_down(void **state) {
     return 0;
 }
 
-static inline void on_done(struct pcr_infer_call *call) {
-    struct rig *rig = call->user;
-    assert_true(rig->pending > 0);
-    if (--rig->pending == 0)
-        pcr_loop_stop(rig->loop);
-}
-
 struct request {
     struct pcr_infer_call call;
     struct pcr_arena arena;
     struct pacer_tensor input;
     int64_t shape[2];
     float *rows;
+    bool is_done;
 };
+
+static inline void on_done(struct pcr_infer_call *call) {
+    struct rig *rig = call->user;
+    PCR_CONTAINER_OF(call, struct request, call)->is_done = true;
+    assert_true(rig->pending > 0);
+    if (--rig->pending == 0)
+        pcr_loop_stop(rig->loop);
+}
 
 struct turn {
     struct pcr_mail mail;

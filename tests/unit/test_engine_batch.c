@@ -390,7 +390,7 @@ static void canceled_calls_leave_from_wherever_they_are(void **state) {
         pcr_engine_cancel(&here.call); // has not left the turn
         assert_int_equal(here.call.status, PACER_ECANCELED);
         assert_int_equal(rig->pending, pending - 1);
-        if (there.call.status == 0) // it may have been computed by now
+        if (!there.is_done) // it may have been computed by now
             pcr_engine_cancel(&there.call);
         if (m == 0)
             pcr_engine_submit(rig->engine, &running.call);
@@ -603,8 +603,7 @@ static void *call_on(void *arg) {
             pcr_engine_submit(rig->engine, &q[i].call);
             if (i % 5 == 4)
                 run_turn(rig);
-            if (i % 7 == 6 && q[i - 3].call.status == 0 && q[i - 3].call.n_outputs == 0 &&
-                rig->pending > 0)
+            if (i % 7 == 6 && !q[i - 3].is_done)
                 pcr_engine_cancel(&q[i - 3].call);
         }
         finish(rig);
