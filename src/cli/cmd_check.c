@@ -19,6 +19,7 @@ struct check {
     struct pcr_repository *repository;
     struct pcr_config_faults faults;
     size_t n_models;
+    bool looked; // at models and contracts
 };
 
 static void add_decision_fault(void *ctx, struct pcr_config_place at, const char *message) {
@@ -68,7 +69,7 @@ static int open_repository(struct check *check) {
                  ? pcr_repository_open(&options, &check->repository, &err)
                  : pcr_err(&err, PACER_ENOMEM, "check", "out of memory");
     pcr_arena_fini(&arena);
-    if (rc < 0) {
+    if (rc < 0 && check->faults.n == 0) { // else it may be another directory that was meant
         char text[640];
         snprintf(text, sizeof text, "models_dir: %s", err.message);
         pcr_config_faults_add(&check->faults, check->file, 0, 0, text);
@@ -80,10 +81,12 @@ static int check_what_is_served(struct check *check) {
     int rc = open_repository(check);
     if (rc != PCR_EXIT_OK || !check->repository)
         return rc;
+    check->looked = true;
     rc = check_models(check);
     for (size_t i = 0; rc == PCR_EXIT_OK && i < check->config->n_decisions; i++)
-        pcr_decision_check(&check->config->decisions[i], check->repository, add_decision_fault,
-                           check);
+        if (!check->config->decisions[i].faulty)
+            pcr_decision_check(&check->config->decisions[i], check->repository,
+                               add_decision_fault, check);
     pcr_repository_close(check->repository);
     return rc;
 }
@@ -102,7 +105,7 @@ static void write_json(const struct check *check, struct pcr_buf *out) {
     pcr_json_key(&w, "models");
     pcr_json_u64(&w, check->n_models);
     pcr_json_key(&w, "models_checked");
-    pcr_json_bool(&w, check->config != NULL);
+    pcr_json_bool(&w, check->looked);
     pcr_json_key(&w, "faults");
     pcr_json_array_begin(&w);
     for (size_t i = 0; i < check->faults.n; i++) {
@@ -160,9 +163,9 @@ static int report(const struct check *check, bool json) {
         return rc;
     fflush(stdout); // the faults before the sum
     return pcr_cli_fail(PCR_EXIT_CONFIG, "%zu fault%s in %s%s", n, n == 1 ? "" : "s", check->file,
-                        check->config ? ""
-                                      : "; models and contracts were not looked at yet: that takes "
-                                        "a configuration without faults");
+                        check->looked || check->faults.n == 0
+                            ? ""
+                            : "; models and contracts were not looked at: mend these first");
 }
 
 static int run(const struct pcr_cli_args *args) {
@@ -178,11 +181,11 @@ static int run(const struct pcr_cli_args *args) {
     pcr_log_configure(&(struct pcr_log_options){.level = PCR_LOG_NONE});
     int rc = pcr_cli_overrides(args, &arena, overrides, &n_overrides);
     if (rc == PCR_EXIT_OK) {
-        int loaded =
-            pcr_config_load(args->operands[0], overrides, n_overrides, &config, &check.faults);
+        pcr_config_load_parts(args->operands[0], overrides, n_overrides, &config, &check.faults);
         check.config = config;
-        if (loaded == 0)
+        if (config)
             rc = check_what_is_served(&check);
+        pcr_config_faults_sort(&check.faults);
         if (rc == PCR_EXIT_OK)
             rc = report(&check, pcr_cli_has(args, "json"));
     }

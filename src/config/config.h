@@ -51,6 +51,7 @@ struct pcr_config_decision {
     struct pcr_config_place model_at, features_at, actions_at, classes_at,
         contract_at; // their values
     int line;
+    bool faulty; // something in it could not be read; only where parts were asked for
 };
 struct pcr_config_model {
     const char *name;
@@ -127,6 +128,11 @@ struct pcr_config_override {
 };
 int pcr_config_load(const char *path, const struct pcr_config_override *overrides,
                     size_t n_overrides, struct pcr_config **out, struct pcr_config_faults *faults);
+// The same, but *out is there also after PACER_EINVAL if the file could be read at all: what is not
+// faulty in it is as it says, the rest has its defaults. For looking at it, not for serving.
+int pcr_config_load_parts(const char *path, const struct pcr_config_override *overrides,
+                          size_t n_overrides, struct pcr_config **out,
+                          struct pcr_config_faults *faults);
 void pcr_config_destroy(struct pcr_config *config);
 // Calls `changed` with the key ("threads") of every setting in which
 // the two differ and which a reload cannot apply (`restart` in its row).
@@ -139,5 +145,7 @@ void pcr_config_faults_fini(struct pcr_config_faults *faults);
 // characters in the message become '?'. Counted as dropped when there is no room.
 void pcr_config_faults_add(struct pcr_config_faults *faults, const char *file, int line, int column,
                            const char *message);
+// By line, keeping the order of what is on one line.
+void pcr_config_faults_sort(struct pcr_config_faults *faults);
 
 #endif

@@ -22,13 +22,12 @@ struct pcr_config_ctx {
     const char *flag;          // while an override is applied: "--listen"
     const char *flag_key;      // the key it sets, which the message need not repeat
     bool no_memory;            // said once, at the end
+    bool was_read;             // the file is a mapping, whatever is wrong in it
 };
 
 // Adds a fault; control characters in the message become '?'. Line 0: not known.
 __attribute__((format(printf, 4, 5))) void pcr_config_fault(struct pcr_config_ctx *ctx, int line,
                                                             int column, const char *format, ...);
-// By line, keeping the order of what is on one line.
-void pcr_config_faults_sort(struct pcr_config_faults *faults);
 
 // A piece of input for a message, cut at a character's end; use as PCR_EXCERPT_ARG in "%.*s%s".
 struct pcr_str pcr_config_excerpt(struct pcr_str text);
@@ -40,6 +39,7 @@ struct pcr_str pcr_config_excerpt(struct pcr_str text);
 struct pcr_config_source {
     const char *path;
     struct pcr_str text;
+    bool parts; // a configuration comes out also when only parts of it are without faults
 };
 int pcr_config_load_source(const struct pcr_config_source *source,
                            const struct pcr_config_override *overrides, size_t n_overrides,

@@ -262,7 +262,9 @@ void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml
         decision->line = item->line;
         struct pcr_config_mapping mapping = {.section = "", .where = where, .base = decision};
         mapping.options = pcr_options(PCR_OPTIONS_DECISION, &mapping.n_options);
+        size_t faults = ctx->faults->n + ctx->faults->dropped;
         pcr_config_apply(ctx, &mapping, item);
+        decision->faulty = ctx->faults->n + ctx->faults->dropped > faults;
         decision->model_at = place_in(item, "model");
         decision->features_at = place_in(item, "features");
         decision->actions_at = place_in(item, "actions");

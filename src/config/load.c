@@ -225,6 +225,7 @@ static void load_text(struct pcr_config_ctx *ctx, struct pcr_str text) {
         struct pcr_config_mapping top = {.section = "", .where = "", .base = ctx->config};
         top.options = pcr_options(PCR_OPTIONS_CONFIG, &top.n_options);
         pcr_config_apply(ctx, &top, root);
+        ctx->was_read = root->kind == PCR_YAML_MAPPING;
     }
     ctx->scratch = NULL;
     pcr_arena_fini(&scratch);
@@ -359,7 +360,10 @@ int pcr_config_load_source(const struct pcr_config_source *source,
     int rc = load_all(&ctx, source, overrides, n_overrides);
     if (rc < 0) {
         pcr_config_faults_sort(faults);
-        pcr_config_destroy(ctx.config);
+        if (source->parts && ctx.was_read && rc == PACER_EINVAL)
+            *out = ctx.config;
+        else
+            pcr_config_destroy(ctx.config);
         return rc;
     }
     *out = ctx.config;
@@ -369,6 +373,13 @@ int pcr_config_load_source(const struct pcr_config_source *source,
 int pcr_config_load(const char *path, const struct pcr_config_override *overrides,
                     size_t n_overrides, struct pcr_config **out, struct pcr_config_faults *faults) {
     struct pcr_config_source source = {.path = path};
+    return pcr_config_load_source(&source, overrides, n_overrides, out, faults);
+}
+
+int pcr_config_load_parts(const char *path, const struct pcr_config_override *overrides,
+                          size_t n_overrides, struct pcr_config **out,
+                          struct pcr_config_faults *faults) {
+    struct pcr_config_source source = {.path = path, .parts = true};
     return pcr_config_load_source(&source, overrides, n_overrides, out, faults);
 }
 

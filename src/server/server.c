@@ -106,6 +106,12 @@ static void configure_log(const struct pcr_config *config) {
     pcr_log_configure(&options);
 }
 
+// ONNX Runtime's own words, of loading and of runs that fail; the latter come per request.
+static void log_runtime(enum pcr_log_level level, const char *message) {
+    (void)level; // mostly a value of some client: nothing that is wrong here
+    PCR_LOG_PER_REQUEST(PCR_LOG_WARN, "onnxruntime", "%s", message);
+}
+
 // --- loading ------------------------------------------------------------------------------------
 
 static struct pcr_config *load_config(const struct pcr_server_options *options) {
@@ -609,6 +615,7 @@ int pcr_server_run(const struct pcr_server_options *options) {
     uint64_t began_ns = pcr_clock_mono_ns();
     server.started_real_ns = pcr_clock_real_ns();
     server.options = options;
+    pcr_infer_log_to(log_runtime);
     signal(SIGPIPE, SIG_IGN);
     hold_signals(SIG_BLOCK);
     int code = start(&server, began_ns);

@@ -53,10 +53,32 @@ def test_all_faults_with_their_places(run, config):
     lines = done.stdout.decode().splitlines()
     assert [line.split(": ")[0].removeprefix(f"{file}") for line in lines] == [":1:1", ":3:20", ":4:15", ":6:1"]
     assert "did you mean 'threads'?" in lines[0]
-    assert done.stderr.decode().startswith(f"pacer: 4 faults in {file}; models and contracts were not looked at yet")
+    assert done.stderr.decode() == f"pacer: 4 faults in {file}\n"
     found = json.loads(run("check", file, "-j").stdout)
     assert found["ok"] is False
     assert [(fault["line"], fault["column"]) for fault in found["faults"]] == [(1, 1), (3, 20), (4, 15), (6, 1)]
+
+
+def test_a_fault_does_not_hide_those_of_models_and_decisions(run, config):
+    broken = DECISION.replace("model: classifier", "model: nothing")
+    file = config("http:\n  gzip_level: 99\n" + broken, "plus1", "noise")
+    text = run("check", file).stdout.decode()
+    assert f"{file}:2:15: " in text and "the model 'noise', version 1 cannot be loaded" in text
+    assert "no model 'nothing' in models_dir" in text
+    found = json.loads(run("check", "--json", file).stdout)
+    assert found["models_checked"] is True and len(found["faults"]) == 3
+
+
+def test_nothing_is_said_that_only_follows_from_a_fault(run, config):
+    file = config("model_dir: elsewhere\n" + DECISION.replace("contract:", "contrakt:"))
+    (file.parent / "models").rename(file.parent / "elsewhere")
+    done = run("check", file)
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == 3, lines  # two unknown keys, and that there is no contract
+    assert "did you mean 'models_dir'?" in lines[0]
+    assert "not looked at" in done.stderr.decode()
+    file.write_text("decisions: [\n")
+    assert run("check", file).stdout.decode().count("\n") == 1
 
 
 def test_standard_input(run, config):

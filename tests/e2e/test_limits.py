@@ -103,3 +103,10 @@ def test_bodies_together_have_a_limit(server, models):
             break
     else:
         pytest.fail("the memory of bodies that are gone is not given back")
+
+
+def test_words_of_the_runtime_reach_the_log_as_warnings(server, models):
+    one = server(models=models("gather"))
+    bad = {"inputs": [{"name": "INDEX", "datatype": "INT64", "shape": [1], "data": [10]}]}
+    assert one.request("POST", "/v2/models/gather/infer", bad).status == 500
+    one.wait_for_log(r"warn +onnxruntime: .*indices element out of data bounds")
