@@ -49,4 +49,4 @@ def test_it_measures(server, models, analyze, model, options):
     output = analyze(one, model, *options)
     counted = int(re.search(r"Successful request count: (\d+)", output).group(1))
     executed = int(re.search(r"Execution count: (\d+)", output).group(1))
-    assert counted == executed > 0
+    assert 0 < executed <= counted  # requests share runs
