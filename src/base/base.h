@@ -14,5 +14,6 @@
 #include "base/map.h"
 #include "base/rand.h"
 #include "base/str.h"
+#include "base/thread.h"
 
 #endif

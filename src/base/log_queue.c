@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log_priv.h"
+#include "base/thread.h"
 #include "pacer/error.h"
 
 #include <errno.h>
@@ -227,7 +228,7 @@ static int start_sink(struct sink *sink) {
     sink->tail = sink->used = 0;
     sink->put_bytes = sink->done_bytes = sink->dropped = 0;
     sink->stopping = sink->ended = false;
-    int rc = pthread_create(&sink->thread, NULL, sink_main, sink);
+    int rc = pcr_thread_start(&sink->thread, "pacer-log", sink_main, sink);
     if (rc == 0)
         sink->mode = QUEUED;
     else

@@ -4,7 +4,6 @@
 #include "infer/repository_priv.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -46,15 +45,8 @@ struct pcr_reaper *pcr_reaper_create(void) {
     atomic_init(&reaper->refs, 1);
     pthread_mutex_init(&reaper->lock, NULL);
     pthread_cond_init(&reaper->work, NULL);
-    sigset_t all, before; // signals belong to the thread whose loop watches them
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&reaper->thread, NULL, reap, reaper);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0) {
+    if (pcr_thread_start(&reaper->thread, "pacer-reaper", reap, reaper) != 0)
         reaper->stopping = true; // then everybody frees by himself
-        reaper->thread = pthread_self();
-    }
     return reaper;
 }
 

@@ -15,7 +15,6 @@
 #include "infer/engine_priv.h"
 #include "infer/session_priv.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -358,20 +357,15 @@ static void *work(void *arg) {
 }
 
 // --- life ---------------------------------------------------------------------------------------
-// Workers take no signals: those belong to the thread whose loop watches them.
 static int start_threads(struct pcr_workers *w, unsigned threads) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     pthread_mutex_lock(&w->lock);
     while (w->n_threads < threads && rc == 0) {
-        rc = pthread_create(&w->threads[w->n_threads], NULL, work, w);
+        rc = pcr_thread_start(&w->threads[w->n_threads], "pacer-worker", work, w);
         if (rc == 0)
             w->n_threads++;
     }
     pthread_mutex_unlock(&w->lock);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
 }
 

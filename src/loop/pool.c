@@ -2,7 +2,6 @@
 #include "loop/loop_priv.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 struct pcr_pool {
@@ -48,18 +47,13 @@ static void *work(void *arg) {
     return NULL;
 }
 
-// Workers take no signals: those belong to the thread whose loop watches them.
 static int start_threads(struct pcr_pool *pool, unsigned threads) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     while (pool->n_threads < threads && rc == 0) {
-        rc = pthread_create(&pool->threads[pool->n_threads], NULL, work, pool);
+        rc = pcr_thread_start(&pool->threads[pool->n_threads], "pacer-pool", work, pool);
         if (rc == 0)
             pool->n_threads++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
 }
 

@@ -285,7 +285,7 @@ static void *loop_main(void *arg) {
 static int start_threads(struct server *server) {
     for (unsigned i = 1; i < server->n_loops; i++) {
         struct server_loop *self = &server->loops[i];
-        if (pthread_create(&self->thread, NULL, loop_main, self) != 0) {
+        if (pcr_thread_start(&self->thread, "pacer-loop", loop_main, self) != 0) {
             pcr_log(PCR_LOG_ERROR, "server", "cannot start thread %u of %u", i + 1,
                     server->n_loops);
             return -1;
