@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Models are freed on a thread of their own: giving a model's weights back to the system takes
 // milliseconds, and the last reference may be dropped by a loop, in the middle of its turn.
+//
+// The thread is there only while there is something to free, which is seldom: it ends when it finds
+// nothing, and the next model to come starts another. Where none can be started, whoever dropped
+// the model frees it.
 #include "infer/repository_priv.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 struct pcr_reaper {
     atomic_uint refs;
     pthread_mutex_t lock;
-    pthread_cond_t work;
     struct pcr_reaped *first; // newest first; the order does not matter
+    bool runs;                // and looks at the list once more
+    bool to_join;             // it was started and has not been joined
     bool stopping;
     pthread_t thread;
 };
@@ -19,21 +23,14 @@ struct pcr_reaper {
 static void *reap(void *arg) {
     struct pcr_reaper *reaper = arg;
     pthread_mutex_lock(&reaper->lock);
-    for (;;) {
-        while (!reaper->first && !reaper->stopping)
-            pthread_cond_wait(&reaper->work, &reaper->lock);
-        struct pcr_reaped *all = reaper->first;
-        reaper->first = NULL;
-        if (!all)
-            break;
+    while (reaper->first) {
+        struct pcr_reaped *reaped = reaper->first;
+        reaper->first = reaped->next;
         pthread_mutex_unlock(&reaper->lock);
-        while (all) {
-            struct pcr_reaped *next = all->next;
-            all->free(all);
-            all = next;
-        }
+        reaped->free(reaped);
         pthread_mutex_lock(&reaper->lock);
     }
+    reaper->runs = false;
     pthread_mutex_unlock(&reaper->lock);
     return NULL;
 }
@@ -44,9 +41,6 @@ struct pcr_reaper *pcr_reaper_create(void) {
         return NULL;
     atomic_init(&reaper->refs, 1);
     pthread_mutex_init(&reaper->lock, NULL);
-    pthread_cond_init(&reaper->work, NULL);
-    if (pcr_thread_start(&reaper->thread, "pacer-reaper", reap, reaper) != 0)
-        reaper->stopping = true; // then everybody frees by himself
     return reaper;
 }
 
@@ -58,30 +52,37 @@ struct pcr_reaper *pcr_reaper_ref(struct pcr_reaper *reaper) {
 void pcr_reaper_unref(struct pcr_reaper *reaper) {
     if (!reaper || atomic_fetch_sub_explicit(&reaper->refs, 1, memory_order_acq_rel) > 1)
         return;
-    pthread_cond_destroy(&reaper->work);
     pthread_mutex_destroy(&reaper->lock);
     free(reaper);
 }
 
 void pcr_reaper_stop(struct pcr_reaper *reaper) {
     pthread_mutex_lock(&reaper->lock);
-    bool runs = !reaper->stopping;
+    bool to_join = reaper->to_join;
     reaper->stopping = true;
-    pthread_cond_signal(&reaper->work);
+    reaper->to_join = false;
     pthread_mutex_unlock(&reaper->lock);
-    if (runs)
+    if (to_join)
         pthread_join(reaper->thread, NULL);
+}
+
+// Under the lock. A thread that has looked for the last time has nothing left to wait for.
+static bool start(struct pcr_reaper *reaper) {
+    if (reaper->to_join)
+        pthread_join(reaper->thread, NULL);
+    reaper->runs = reaper->to_join =
+        pcr_thread_start(&reaper->thread, "pacer-reaper", reap, reaper) == 0;
+    return reaper->runs;
 }
 
 void pcr_reaper_take(struct pcr_reaper *reaper, struct pcr_reaped *reaped) {
     pthread_mutex_lock(&reaper->lock);
-    bool runs = !reaper->stopping;
-    if (runs) {
+    bool taken = !reaper->stopping && (reaper->runs || start(reaper));
+    if (taken) {
         reaped->next = reaper->first;
         reaper->first = reaped;
-        pthread_cond_signal(&reaper->work);
     }
     pthread_mutex_unlock(&reaper->lock);
-    if (!runs)
+    if (!taken)
         reaped->free(reaped);
 }
