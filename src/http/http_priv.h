@@ -84,7 +84,8 @@ struct pcr_http_conn {
     size_t extension_bytes, trailer_bytes;
 
     struct pcr_buf pending; // received while the connection was not to be parsed on
-    uint64_t read_ns;       // when the bytes under way were received
+    uint64_t read_ns;       // when the bytes under way were read
+    uint64_t arrived_ns;    // the earliest moment at which they can have come
 
     bool feeding;   // in pcr_http_conn_feed, which flushes and settles at its end
     bool paused;    // the transport reads nothing

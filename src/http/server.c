@@ -65,7 +65,7 @@ struct pcr_http_request_priv *pcr_http_request_get(struct pcr_http_conn *conn) {
     request->pub.method = PCR_HTTP_OTHER;
     request->pub.method_name = request->pub.path = request->pub.query = PCR_STR("");
     request->pub.peer = conn->peer;
-    request->pub.received_ns = conn->read_ns;
+    request->pub.received_ns = conn->arrived_ns;
     conn->n_requests++;
     return request;
 }
@@ -179,7 +179,7 @@ struct pcr_http_conn *pcr_http_conn_create(struct pcr_http_server *server,
     conn->parser.data = conn;
     size_t n = strlen(peer);
     memcpy(conn->peer, peer, n < sizeof conn->peer ? n : sizeof conn->peer - 1);
-    conn->read_ns = pcr_clock_mono_ns();
+    conn->read_ns = conn->arrived_ns = pcr_clock_mono_ns();
     pcr_http_refresh_date(server, conn->read_ns);
     server->refs++;
     server->n_conns++;

@@ -42,7 +42,7 @@ struct pcr_http_request {
     size_t n_headers;
     struct pcr_str body;  // decompressed
     struct pcr_str id;    // the client's X-Request-Id if it is sane, else a UUID
-    uint64_t received_ns; // monotonic: first byte of the request
+    uint64_t received_ns; // monotonic: the earliest moment at which the first byte can have come
     const char *peer;
     void *user; // the handler's own
     // Set by a handler that answers later: called if the peer goes away first. After it the handler

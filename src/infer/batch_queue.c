@@ -101,7 +101,7 @@ static bool is_late(const struct pcr_batch_queue *queue, const struct pcr_batch_
         return false;
     uint64_t ns = pcr_cost_ns(&queue->cost, weight_of(item, rows_to_take(queue, item)));
     return now_ns >= item->deadline_ns ||
-           (ns != UINT64_MAX && ns > item->deadline_ns - now_ns);
+           (ns != UINT64_MAX && saturating_add(ns, queue->margin_ns) > item->deadline_ns - now_ns);
 }
 
 enum pcr_batch_verdict pcr_batch_queue_ask(const struct pcr_batch_queue *queue,
@@ -116,7 +116,7 @@ enum pcr_batch_verdict pcr_batch_queue_ask(const struct pcr_batch_queue *queue,
     if (item->deadline_ns == 0)
         return PCR_BATCH_ADMITTED;
     uint64_t left = item->deadline_ns > now_ns ? item->deadline_ns - now_ns : 0;
-    uint64_t wanted = expected_ns(queue, item, now_ns);
+    uint64_t wanted = saturating_add(expected_ns(queue, item, now_ns), queue->margin_ns);
     if (left > 0 && wanted <= left)
         return PCR_BATCH_ADMITTED;
     uint64_t own = weight_of(item, item->rows);
@@ -154,6 +154,7 @@ enum pcr_batch_verdict pcr_batch_queue_add(struct pcr_batch_queue *queue,
     if (verdict != PCR_BATCH_ADMITTED)
         return verdict;
     item->queued_ns = now_ns;
+    item->expected_ns = saturating_add(now_ns, expected_ns(queue, item, now_ns));
     item->taken = 0;
     put(queue, item);
     return verdict;
@@ -217,7 +218,8 @@ struct filling {
 static bool ends_in_time(const struct pcr_batch_queue *queue, uint64_t weight,
                          uint64_t deadline_ns, uint64_t now_ns) {
     uint64_t ns = pcr_cost_ns(&queue->cost, weight);
-    return ns == UINT64_MAX || deadline_ns == UINT64_MAX || saturating_add(now_ns, ns) <= deadline_ns;
+    return ns == UINT64_MAX || deadline_ns == UINT64_MAX ||
+           saturating_add(saturating_add(now_ns, ns), queue->margin_ns) <= deadline_ns;
 }
 
 static void fill_from(struct pcr_batch_queue *queue, unsigned priority, uint64_t now_ns,

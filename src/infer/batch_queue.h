@@ -28,6 +28,7 @@ struct pcr_batch_item {
     bool waits;           // private: in the queue
     uint64_t deadline_ns; // monotonic; 0: none
     uint64_t queued_ns;   // set by add
+    uint64_t expected_ns; // set by add: when it will have been computed, by the costs alone
 };
 
 struct pcr_batch_options {
@@ -42,6 +43,7 @@ struct pcr_batch_options {
 struct pcr_batch_queue { // private but for reading
     struct pcr_batch_options options;
     struct pcr_cost cost; // the caller sweeps it, finish teaches it
+    uint64_t margin_ns;   // by which answers come later than the costs alone say; set by the caller
     struct pcr_list waiting[PCR_BATCH_PRIORITIES];
     uint64_t weights[PCR_BATCH_PRIORITIES]; // of what waits, per priority
     size_t n_waiting;

@@ -392,12 +392,10 @@ static int run_together(struct pcr_runner *runner, const struct pcr_batch *batch
     return code;
 }
 
-uint64_t pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch) {
-    uint64_t start_ns = pcr_clock_mono_ns();
-    int code =
-        batch->n == 1 ? run_alone(runner, call_at(batch->items.next)) : run_together(runner, batch);
-    uint64_t ns = pcr_clock_mono_ns() - start_ns;
+bool pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch) {
+    int code = batch->n == 1 ? run_alone(runner, call_at(batch->items.next))
+                             : run_together(runner, batch);
     if (runner->gathered_bytes > GATHERED_KEPT_MAX)
         pcr_runner_fini(runner);
-    return code == 0 ? ns + 1 : 0;
+    return code == 0;
 }

@@ -284,7 +284,8 @@ bool pcr_call_is_wanted(struct pcr_call_state *state, uint64_t now_ns) {
 }
 
 // Before it is read: whether a dear model's queue leaves it a chance.
-static bool has_a_chance(struct pcr_call_state *state, uint64_t now_ns) {
+static bool has_a_chance(struct pcr_call_state *state, const struct pcr_turn *turn,
+                         uint64_t now_ns) {
     struct pcr_infer_call *call = state->call;
     const struct pcr_model_queue *queue = pcr_model_queue(call->model);
     uint64_t one_ns = pcr_model_queue_cost_ns(queue, 1);
@@ -296,6 +297,9 @@ static bool has_a_chance(struct pcr_call_state *state, uint64_t now_ns) {
         pcr_call_refuse(call, PCR_BATCH_FULL, wait_ns);
     } else if (state->item.deadline_ns && one_ns != UINT64_MAX) {
         uint64_t left_ns = state->item.deadline_ns - now_ns; // it is wanted, so this is positive
+        // What this turn has read already is ahead, too, whichever model it is for.
+        wait_ns += pcr_turn_leaving(turn) * (one_ns / 2) +
+                   atomic_load_explicit(&queue->margin_ns, memory_order_relaxed);
         if (one_ns > left_ns)
             pcr_call_refuse(call, PCR_BATCH_LATE, PCR_RETRY_NEVER);
         else if (wait_ns > left_ns)
@@ -395,7 +399,7 @@ static bool begin(struct pcr_call_state *state, uint64_t *now_ns) {
         return false;
     }
     set_deadline(state);
-    if (!pcr_call_is_wanted(state, *now_ns) || !has_a_chance(state, *now_ns))
+    if (!pcr_call_is_wanted(state, *now_ns) || !has_a_chance(state, turn, *now_ns))
         return false;
     if (call->read && call->is_large) {
         state->queued_ns = *now_ns;

@@ -68,9 +68,9 @@ struct pcr_runner { // of one thread
 void pcr_runner_init(struct pcr_runner *runner, const struct OrtRunOptions *options, bool on_loop);
 void pcr_runner_fini(struct pcr_runner *runner);
 // Runs the items of a batch: all calls of one model that are alike. Sets status, error, outputs and
-// infer_ns of each call whose last rows are in it. If the run fails each is run again alone, once.
-// Returns how long one run of the batch takes; 0 if it failed.
-uint64_t pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch);
+// infer_ns of each call whose last rows are in it. If the run fails each is run again alone, once,
+// and it returns false.
+bool pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch);
 
 // --- the queue of a model, for all workers ------------------------------------------------------
 struct pcr_model_queue { // part of the model; guarded by the workers' lock, but for what is atomic
@@ -79,6 +79,8 @@ struct pcr_model_queue { // part of the model; guarded by the workers' lock, but
     // For loops that ask before they read a request; the last one to change the queue wrote them.
     _Atomic uint64_t free_ns; // when all that waits now will have been computed
     atomic_bool full;
+    // By how much answers come later than the costs alone say, nearly all of them; see engine.c.
+    _Atomic uint64_t margin_ns;
     // As learnt last, by whoever ran it: for loops and for people.
     _Atomic double a_ns, b_ns;
     _Atomic uint64_t waiting;
@@ -89,6 +91,8 @@ struct pcr_model_queue *pcr_model_queue(const struct pcr_model *model);
 void pcr_model_queue_publish_cost(struct pcr_model_queue *queue, const struct pcr_cost *cost);
 // By what was learnt last; UINT64_MAX: not known.
 uint64_t pcr_model_queue_cost_ns(const struct pcr_model_queue *queue, uint64_t weight);
+// Learns from a call that workers computed, at its end.
+void pcr_model_queue_note_end(struct pcr_model_queue *queue, uint64_t expected_ns, uint64_t now_ns);
 // Counts a run of so many rows.
 void pcr_model_count_run(struct pcr_model *model, uint64_t rows, uint64_t infer_ns);
 
@@ -117,6 +121,8 @@ struct pcr_turn *pcr_turn_of(struct pcr_engine *engine, struct pcr_loop *loop);
 // For the end of this turn: to be run here, or to be handed over. False: refused, with its status.
 bool pcr_turn_add_here(struct pcr_turn *turn, struct pcr_call_state *state, uint64_t now_ns);
 void pcr_turn_add_there(struct pcr_turn *turn, struct pcr_call_state *state);
+// How many calls wait for the end of the turn to be handed over.
+unsigned pcr_turn_leaving(const struct pcr_turn *turn);
 // Takes out a call that waits for the end of the turn.
 bool pcr_turn_remove(struct pcr_turn *turn, struct pcr_call_state *state);
 

@@ -18,6 +18,7 @@
 #define QUEUES 64 // models at a time per loop; a power of two
 #define TURN_NS (100 * PCR_NS_PER_US)
 #define PUBLISH_EVERY 64 // runs
+#define LEAVING_MAX 32   // calls that are handed over together
 
 struct turn_queue {
     uint64_t serial; // of the model; 0: free
@@ -33,6 +34,7 @@ struct pcr_turn {
     struct pcr_runner runner;
     struct pcr_list ring;
     struct pcr_list leaving; // for the workers, by item.node
+    unsigned n_leaving;      // at most, some may have been canceled
     struct turn_queue queues[QUEUES];
 };
 
@@ -126,8 +128,9 @@ static void run_batch(struct pcr_turn *turn, struct turn_queue *q, struct pcr_ba
             pcr_call_of(PCR_LIST_ENTRY(node, struct pcr_batch_item, node));
         state->call->queue_ns += now_ns - state->queued_ns;
     }
-    uint64_t took_ns = pcr_batch_run(&turn->runner, batch);
-    pcr_batch_queue_finish(&q->queue, batch, took_ns);
+    bool succeeded = pcr_batch_run(&turn->runner, batch);
+    uint64_t took_ns = pcr_clock_mono_ns() - now_ns;
+    pcr_batch_queue_finish(&q->queue, batch, succeeded ? took_ns : 0);
     pcr_engine_note_cost(model, first->call->infer_ns);
     if (q->n_runs++ % PUBLISH_EVERY == 0)
         pcr_model_queue_publish_cost(pcr_model_queue(model), &q->queue.cost);
@@ -175,6 +178,7 @@ static void hand_over(struct pcr_turn *turn) {
         last = &state->next;
     }
     *last = NULL;
+    turn->n_leaving = 0;
     uint64_t now_ns = pcr_clock_mono_ns();
     pcr_workers_submit(turn->engine->workers, list, now_ns, &refused);
     while (refused) {
@@ -249,7 +253,14 @@ bool pcr_turn_add_here(struct pcr_turn *turn, struct pcr_call_state *state, uint
 void pcr_turn_add_there(struct pcr_turn *turn, struct pcr_call_state *state) {
     state->turn_queue = NULL;
     pcr_list_push_back(&turn->leaving, &state->item.node);
-    pcr_loop_defer(turn->loop, &turn->deferred);
+    if (++turn->n_leaving >= LEAVING_MAX) // a turn may be long
+        hand_over(turn);
+    else
+        pcr_loop_defer(turn->loop, &turn->deferred);
+}
+
+unsigned pcr_turn_leaving(const struct pcr_turn *turn) {
+    return turn->n_leaving;
 }
 
 bool pcr_turn_remove(struct pcr_turn *turn, struct pcr_call_state *state) {

@@ -18,6 +18,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define MARGIN_NS_MAX (250 * PCR_NS_PER_MS)
+#define MARGIN_RISE 4
+#define MARGIN_FALL 2048
+
 struct pcr_workers {
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -41,6 +45,9 @@ static void on_mail(struct pcr_mail *mail) {
         state->place = PCR_CALL_HERE;
         if (!state->written)
             pcr_call_write(state->call, &now_ns);
+        if (state->call->status == 0)
+            pcr_model_queue_note_end(pcr_model_queue(state->call->model),
+                                     state->item.expected_ns, now_ns);
         pcr_call_end(state, now_ns);
         state = next;
     }
@@ -104,6 +111,7 @@ static bool add(struct pcr_workers *w, struct pcr_call_state *state, uint64_t no
     struct pcr_model_queue *q = pcr_model_queue(state->call->model);
     if (q->queue.options.slots > w->n_threads)
         q->queue.options.slots = w->n_threads;
+    q->queue.margin_ns = atomic_load_explicit(&q->margin_ns, memory_order_relaxed);
     uint64_t retry_ns;
     enum pcr_batch_verdict verdict =
         pcr_batch_queue_add(&q->queue, &state->item, now_ns, &retry_ns);
@@ -233,6 +241,9 @@ static void end_late(struct pcr_batch *batch, uint64_t now_ns, struct done_list 
         struct pcr_call_state *state = first_call(&batch->late);
         pcr_list_remove(&state->item.node);
         state->call->queue_ns += now_ns - state->queued_ns;
+        // It was expected to be met: had it been computed, it would have ended no earlier than now.
+        pcr_model_queue_note_end(pcr_model_queue(state->call->model), state->item.expected_ns,
+                                 now_ns);
         pcr_call_refuse_expired(state->call, now_ns);
         done_add(done, state);
     }
@@ -289,8 +300,12 @@ static void deliver_batch(struct done_list *done) {
     }
 }
 
-static bool do_batch(struct pcr_workers *w, struct pcr_runner *runner, uint64_t *ready_ns) {
+// *free_ns is since when this worker has had nothing else to do: what passes until it begins, for
+// want of the lock or of a processor, is a cost of the batch like the run itself. 0: since now.
+static bool do_batch(struct pcr_workers *w, struct pcr_runner *runner, uint64_t *free_ns,
+                     uint64_t *ready_ns) {
     uint64_t now_ns = pcr_clock_mono_ns();
+    uint64_t begun_ns = *free_ns ? *free_ns : now_ns;
     struct pcr_model_queue *q = next_ready(w, now_ns, ready_ns);
     struct pcr_batch batch;
     struct done_list done;
@@ -312,11 +327,12 @@ static bool do_batch(struct pcr_workers *w, struct pcr_runner *runner, uint64_t 
         struct pcr_model *model = first->call->model;
         pcr_model_ref(model);
         note_waits(&batch, now_ns);
-        uint64_t took_ns = pcr_batch_run(runner, &batch);
+        bool succeeded = pcr_batch_run(runner, &batch);
         if (first->looks_cheap) // it is here only because others were late
             pcr_engine_note_cost(model, first->call->infer_ns);
         pthread_mutex_lock(&w->lock);
-        finish(w, q, &batch, took_ns, &done);
+        *free_ns = pcr_clock_mono_ns();
+        finish(w, q, &batch, succeeded ? *free_ns - begun_ns : 0, &done);
         pthread_mutex_unlock(&w->lock);
         deliver_batch(&done);
         pcr_model_unref(model);
@@ -344,11 +360,19 @@ static void *work(void *arg) {
     struct pcr_runner runner;
     pcr_runner_init(&runner, w->options, false);
     pthread_mutex_lock(&w->lock);
+    uint64_t free_ns = 0;
     for (bool jobs_first = true; !w->stopping; jobs_first = !jobs_first) {
         uint64_t ready_ns = UINT64_MAX;
-        bool worked = jobs_first ? do_job(w) || do_batch(w, &runner, &ready_ns)
-                                 : do_batch(w, &runner, &ready_ns) || do_job(w);
-        if (!worked && !w->stopping)
+        if (!jobs_first && do_batch(w, &runner, &free_ns, &ready_ns))
+            continue;
+        if (do_job(w)) {
+            free_ns = 0;
+            continue;
+        }
+        if (jobs_first && do_batch(w, &runner, &free_ns, &ready_ns))
+            continue;
+        free_ns = 0;
+        if (!w->stopping)
             wait_for_work(w, ready_ns);
     }
     pthread_mutex_unlock(&w->lock);
@@ -451,8 +475,22 @@ void pcr_model_queue_init(struct pcr_model_queue *q, const struct pcr_model *mod
     pcr_list_init(&q->ring);
     atomic_init(&q->free_ns, 0);
     atomic_init(&q->full, false);
+    atomic_init(&q->margin_ns, 0);
     atomic_init(&q->waiting, 0);
     pcr_model_queue_publish_cost(q, &q->queue.cost);
+}
+
+// What the costs do not tell: a worker that had to share its core, the mail, a loop that was busy.
+// The margin rises fast and falls slowly, so nearly all answers are in it. Loops may lose each
+// other's notes.
+void pcr_model_queue_note_end(struct pcr_model_queue *q, uint64_t expected_ns, uint64_t now_ns) {
+    uint64_t margin_ns = atomic_load_explicit(&q->margin_ns, memory_order_relaxed);
+    uint64_t over_ns = now_ns > expected_ns ? now_ns - expected_ns : 0;
+    if (over_ns > MARGIN_NS_MAX)
+        over_ns = MARGIN_NS_MAX;
+    margin_ns = over_ns > margin_ns ? margin_ns + (over_ns - margin_ns) / MARGIN_RISE
+                                    : margin_ns - (margin_ns - over_ns) / MARGIN_FALL;
+    atomic_store_explicit(&q->margin_ns, margin_ns, memory_order_relaxed);
 }
 
 void pcr_model_queue_publish_cost(struct pcr_model_queue *q, const struct pcr_cost *cost) {

@@ -98,7 +98,11 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     struct pcr_stream *stream = PCR_CONTAINER_OF(uv, struct pcr_stream, stream);
     if (n > 0) {
+        struct pcr_loop *loop = stream->loop;
         stream->events.data(stream->ctx, buf->base, (size_t)n);
+        // A turn may have a thousand reads: answers from other threads need not wait for them all.
+        if (atomic_load_explicit(&loop->mail, memory_order_relaxed))
+            pcr_loop_deliver_mail(loop);
     } else if (n < 0) {
         stream->ended = true;
         uv_read_stop(uv);

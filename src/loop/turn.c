@@ -25,6 +25,24 @@ void pcr_loop_end_turn(struct pcr_loop *loop) {
         uv_idle_stop(&loop->busy);
 }
 
+// A wait this short is none: the events were there when the loop looked.
+#define WAITED_NS (20 * PCR_NS_PER_US)
+
+static void on_look(uv_prepare_t *look) {
+    struct pcr_loop *loop = PCR_CONTAINER_OF(look, struct pcr_loop, look);
+    loop->before_ns = loop->look_ns;
+    loop->look_ns = pcr_clock_mono_ns();
+    loop->arrived_ns = 0;
+}
+
+uint64_t pcr_loop_arrived_ns(struct pcr_loop *loop, uint64_t now_ns) {
+    if (loop->arrived_ns == 0) {
+        bool waited = now_ns - loop->look_ns > WAITED_NS || loop->before_ns == 0;
+        loop->arrived_ns = waited ? now_ns : loop->before_ns;
+    }
+    return loop->arrived_ns;
+}
+
 static void on_turn_end(uv_check_t *check) {
     pcr_loop_end_turn(PCR_CONTAINER_OF(check, struct pcr_loop, turn_end));
 }
@@ -35,11 +53,15 @@ void pcr_loop_turns_init(struct pcr_loop *loop) {
     uv_check_start(&loop->turn_end, on_turn_end);
     uv_unref((uv_handle_t *)&loop->turn_end);
     uv_idle_init(&loop->uv, &loop->busy);
+    uv_prepare_init(&loop->uv, &loop->look);
+    uv_prepare_start(&loop->look, on_look);
+    uv_unref((uv_handle_t *)&loop->look);
 }
 
 bool pcr_loop_owns_handle(const struct pcr_loop *loop, const uv_handle_t *handle) {
     return handle == (const uv_handle_t *)&loop->turn_end ||
-           handle == (const uv_handle_t *)&loop->busy;
+           handle == (const uv_handle_t *)&loop->busy ||
+           handle == (const uv_handle_t *)&loop->look;
 }
 
 void pcr_loop_defer(struct pcr_loop *loop, struct pcr_deferred *deferred) {
