@@ -2,7 +2,7 @@
 # A thin front: Meson and Ninja do the building, scripts/ the set-up. `make help` lists what there is.
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-print-directory
-.PHONY: all run test test-clients bench lint format asan tsan fuzz install clean distclean help docs
+.PHONY: all run test test-clients bench bench-batching lint format asan tsan fuzz install clean distclean help docs
 
 SETUP := sh scripts/setup.sh
 BUILD := sh scripts/build.sh
@@ -31,6 +31,12 @@ bench: ## measure beside named peers; says what it skips and why
 	@$(SETUP) build bench
 	@$(BUILD) build/bench-build -Dbench=true -Dtests=false -Dbuildtype=release
 	@python3 bench/run.py $(BENCH_ARGS)
+
+bench-batching: ## measure what batching does: on and off, at 0.7 and 5 times the saturation
+	@$(SETUP) build bench
+	@$(BUILD) build/bench-build -Dbench=true -Dtests=false -Dbuildtype=release
+	@test -f build/bench/models/mlp_huge.onnx || /usr/bin/python3 bench/make_models.py
+	@python3 bench/batching.py $(BENCH_ARGS)
 
 lint: ## clang-format, clang-tidy, cppcheck, include directions, warnings as errors (gcc and clang)
 	@$(SETUP) build test lint

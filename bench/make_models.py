@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the two multi-layer perceptrons that the benchmarks serve.
+"""Writes the multi-layer perceptrons that the benchmarks serve.
 
     /usr/bin/python3 bench/make_models.py [BIG_DIR]        (Debian: python3-onnx, python3-numpy)
 
 bench/models/mlp.onnx (32-64-64-3, 26 kB) is committed. BIG_DIR/mlp_big.onnx (512-2048-2048-16,
-21 MB; BIG_DIR is build/bench/models unless given) is not. The weights are random, with a seed: what
+21 MB) and BIG_DIR/mlp_huge.onnx (512-8192-8192-16, 286 MB) are not; BIG_DIR is build/bench/models
+unless given. The weights are random, with a seed: what
 is measured is the time, which does not depend on them. They are scaled as for training (He), so
 that no value overflows or becomes subnormal.
 """
@@ -61,6 +62,7 @@ def main():
     )
     write(ROOT / "bench" / "models" / "mlp.onnx", mlp([32, 64, 64, 3], seed=1))
     write(big_dir / "mlp_big.onnx", mlp([512, 2048, 2048, 16], seed=2))
+    write(big_dir / "mlp_huge.onnx", mlp([512, 8192, 8192, 16], seed=3))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import shlex
 import signal
 import sys
@@ -208,23 +207,6 @@ def run_rounds(able, ctx, args):
     return rounds, failed
 
 
-def machine():
-    cpu, system = platform.machine(), platform.system()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("PRETTY_NAME="):
-            system = line.partition("=")[2].strip('"')
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "system": system,
-        "kernel": platform.release().split("-")[0],
-    }
-
-
 def main():
     args = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
@@ -266,7 +248,7 @@ def main():
     outcome = {
         "date": datetime.date.today().isoformat(),
         "command": command_line(),
-        "machine": machine(),
+        "machine": report.machine(),
         "rounds": args.rounds,
         "seconds": args.seconds,
         "connections": args.connections,

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From samples to medians, ratios and tables."""
 
+import os
+import platform
+from pathlib import Path
 from statistics import median
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -184,10 +187,8 @@ def as_text(outcome):
 
 
 def describe(outcome):
-    machine = outcome["machine"]
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['system']}, Linux {machine['kernel']}; "
+        f"{machine_line(outcome['machine'])}; "
         f"{outcome['date']}; medians of {outcome['rounds']} × {outcome['seconds']} s"
     )
 
@@ -204,10 +205,36 @@ def as_markdown(outcome):
     )
 
 
+def write_between(path, begin, end, text):
+    """Puts it between two markers; ValueError unless both are there, once, in order."""
+    old = path.read_text()
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+        raise ValueError(f"{path.name}: expected {begin} and {end} once each, in this order")
+    head, rest = old.split(begin)
+    path.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+
+
 def write_docs(path, outcome):
-    """Puts the tables between the two markers; ValueError unless both are there, once, in order."""
-    text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{path.name}: expected {BEGIN} and {END} once each, in this order")
-    head, rest = text.split(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{as_markdown(outcome)}\n{END}{rest.split(END)[1]}")
+    write_between(path, BEGIN, END, as_markdown(outcome))
+
+
+def machine():
+    cpu, system = platform.machine(), platform.system()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("PRETTY_NAME="):
+            system = line.partition("=")[2].strip('"')
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": system,
+        "kernel": platform.release().split("-")[0],
+    }
+
+
+def machine_line(of=None):
+    of = of or machine()
+    return f"{of['cpu']}, {of['cores']} cores, {of['system']}, Linux {of['kernel']}"

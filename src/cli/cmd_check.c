@@ -85,8 +85,8 @@ static int check_what_is_served(struct check *check) {
     rc = check_models(check);
     for (size_t i = 0; rc == PCR_EXIT_OK && i < check->config->n_decisions; i++)
         if (!check->config->decisions[i].faulty)
-            pcr_decision_check(&check->config->decisions[i], check->repository,
-                               add_decision_fault, check);
+            pcr_decision_check(&check->config->decisions[i], check->repository, add_decision_fault,
+                               check);
     pcr_repository_close(check->repository);
     return rc;
 }

@@ -393,8 +393,8 @@ static int run_together(struct pcr_runner *runner, const struct pcr_batch *batch
 }
 
 bool pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch) {
-    int code = batch->n == 1 ? run_alone(runner, call_at(batch->items.next))
-                             : run_together(runner, batch);
+    int code =
+        batch->n == 1 ? run_alone(runner, call_at(batch->items.next)) : run_together(runner, batch);
     if (runner->gathered_bytes > GATHERED_KEPT_MAX)
         pcr_runner_fini(runner);
     return code == 0;

@@ -46,8 +46,8 @@ static void on_mail(struct pcr_mail *mail) {
         if (!state->written)
             pcr_call_write(state->call, &now_ns);
         if (state->call->status == 0)
-            pcr_model_queue_note_end(pcr_model_queue(state->call->model),
-                                     state->item.expected_ns, now_ns);
+            pcr_model_queue_note_end(pcr_model_queue(state->call->model), state->item.expected_ns,
+                                     now_ns);
         pcr_call_end(state, now_ns);
         state = next;
     }

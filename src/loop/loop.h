@@ -23,9 +23,9 @@ void pcr_loop_run(struct pcr_loop *loop);
 void pcr_loop_stop(struct pcr_loop *loop);
 // Monotonic time as of the start of this turn of the loop; cheap.
 uint64_t pcr_loop_now_ns(const struct pcr_loop *loop);
-// The earliest moment at which what is being read now can have come: when the loop looked for events
-// the last time, unless it had to wait for these; `now_ns` is the present. A busy loop reads late,
-// and whoever counts from the reading would not know.
+// The earliest moment at which what is being read now can have come: when the loop looked for
+// events the last time, unless it had to wait for these; `now_ns` is the present. A busy loop reads
+// late, and whoever counts from the reading would not know.
 uint64_t pcr_loop_arrived_ns(struct pcr_loop *loop, uint64_t now_ns);
 
 // --- mailboxes: any thread → a loop's thread

@@ -25,7 +25,7 @@ struct pcr_loop {
     uv_idle_t busy;      // runs while something is deferred: the loop does not wait for events
     uv_prepare_t look;   // comes right before the loop looks for events
     uint64_t look_ns, before_ns; // when it did, and the time before
-    uint64_t arrived_ns; // of what this turn reads; 0: not known yet
+    uint64_t arrived_ns;         // of what this turn reads; 0: not known yet
     struct pcr_deferred *deferred;
     struct pcr_deferred **last_deferred;
     struct pcr_local locals[PCR_LOOP_LOCALS_MAX];

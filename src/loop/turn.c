@@ -60,8 +60,7 @@ void pcr_loop_turns_init(struct pcr_loop *loop) {
 
 bool pcr_loop_owns_handle(const struct pcr_loop *loop, const uv_handle_t *handle) {
     return handle == (const uv_handle_t *)&loop->turn_end ||
-           handle == (const uv_handle_t *)&loop->busy ||
-           handle == (const uv_handle_t *)&loop->look;
+           handle == (const uv_handle_t *)&loop->busy || handle == (const uv_handle_t *)&loop->look;
 }
 
 void pcr_loop_defer(struct pcr_loop *loop, struct pcr_deferred *deferred) {

@@ -4,10 +4,20 @@
 
 static int set_up(void **state) {
     static const char *const models[] = {
-        "quick=plus1",  "other=plus2",       "slow",          "gather",
-        "mixed",        "text=identity_string", "long_rows",  "softmax_rows",
-        "merged=softmax_rows", "dynamic_int8", "held=plus1",  "single=slow",
-        "off=plus1",    "wide=identity_fp32",
+        "quick=plus1",
+        "other=plus2",
+        "slow",
+        "gather",
+        "mixed",
+        "text=identity_string",
+        "long_rows",
+        "softmax_rows",
+        "merged=softmax_rows",
+        "dynamic_int8",
+        "held=plus1",
+        "single=slow",
+        "off=plus1",
+        "wide=identity_fp32",
     };
     static const struct pcr_model_config configs[] = {
         {.name = "merged", .merging = PCR_MERGING_ON},
@@ -40,8 +50,7 @@ static void expect_rows(const struct request *q, float first, float plus) {
 
 static struct pcr_model_stats stats_of_model(struct rig *rig, const char *name) {
     struct pcr_model_stats stats;
-    struct pcr_model *model =
-        pcr_repository_get(rig->repository, pcr_str(name), PCR_STR(""), NULL);
+    struct pcr_model *model = pcr_repository_get(rig->repository, pcr_str(name), PCR_STR(""), NULL);
     pcr_model_stats(model, &stats);
     pcr_model_unref(model);
     return stats;
@@ -233,8 +242,7 @@ static void one_bad_call_fails_alone(void **state) {
         if (i == 5)
             assert_non_null(strstr(q[i].call.error.message, "10"));
         else
-            assert_true(*(const float *)q[i].call.outputs[0].data ==
-                        (float)(i % 10 * (i % 10)));
+            assert_true(*(const float *)q[i].call.outputs[0].data == (float)(i % 10 * (i % 10)));
         end(&q[i]);
     }
     assert_int_equal(after.retried_count - before.retried_count, CALLS);
@@ -545,7 +553,7 @@ static void a_window_fills_a_run(void **state) {
     }
     uint64_t more = runs_of(rig, "held") - runs;
     assert_true(more >= 1 && more <= 2); // a slow machine may need a second window
-    begin(rig, &q[0], "held", 1); // which no deadline has to wait for
+    begin(rig, &q[0], "held", 1);        // which no deadline has to wait for
     q[0].call.timeout_ns = 5 * PCR_NS_PER_MS;
     start_ns = pcr_clock_mono_ns();
     pcr_engine_submit(rig->engine, &q[0].call);
@@ -611,7 +619,7 @@ static void *call_on(void *arg) {
             check_one(caller, &q[i], (float)(round * 100 + i),
                       strcmp(q[i].call.model->name, "other") == 0  ? 2
                       : strcmp(q[i].call.model->name, "slow") == 0 ? 0
-                                                                    : 1);
+                                                                   : 1);
     }
     return NULL;
 }
