@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cost model of a run.
 //
-// Least squares of the relative error, so that one row and a full batch weigh alike. The sums of
+// Least squares of the relative error, so that one row and a full batch weigh alike; relative to
+// what was expected, since by what was seen the slow ones of equal runs would count for less. The
+// sums of
 // the sweep keep a constant weight, those of real runs fade by FADE with each new one: so the line
 // follows the load, and stays well-posed where all real runs have the same number of rows, which
 // would otherwise leave its slope open.
@@ -15,7 +17,7 @@
 #include "infer/cost.h"
 
 #define FADE 0.99
-#define SWEEP_WEIGHT 2.0 // of all points of the sweep together, in real runs
+#define SWEEP_WEIGHT 0.5 // of all points of the sweep together, in real runs
 #define LEARN_MAX 4.0
 #define GAIN 1.05 // a longer batch must be that much better
 
@@ -23,8 +25,8 @@ void pcr_cost_init(struct pcr_cost *cost) {
     *cost = (struct pcr_cost){0};
 }
 
-static void add(struct pcr_cost_sums *s, double rows, double ns, double weight) {
-    double w = weight / (ns * ns); // of the relative error
+static void add(struct pcr_cost_sums *s, double rows, double ns, double expected_ns) {
+    double w = 1 / (expected_ns * expected_ns);
     s->w += w;
     s->x += w * rows;
     s->y += w * ns;
@@ -55,7 +57,7 @@ void pcr_cost_sweep(struct pcr_cost *cost, uint64_t rows, uint64_t ns) {
         return;
     PCR_ASSERT(cost->n_points == 0 || rows > cost->points[cost->n_points - 1].rows);
     cost->points[cost->n_points++] = (struct pcr_cost_point){rows, ns ? ns : 1};
-    add(&cost->sweep, (double)rows, (double)(ns ? ns : 1), 1);
+    add(&cost->sweep, (double)rows, (double)(ns ? ns : 1), (double)(ns ? ns : 1));
     fit(cost);
 }
 
@@ -63,9 +65,10 @@ void pcr_cost_learn(struct pcr_cost *cost, uint64_t rows, uint64_t ns) {
     double seen = (double)(ns ? ns : 1);
     if (rows == 0)
         return;
+    double expected = seen;
     if (pcr_cost_known(cost)) {
-        double expected = (double)pcr_cost_ns(cost, rows);
-        seen = seen > LEARN_MAX * expected + 1 ? LEARN_MAX * expected + 1 : seen;
+        expected = (double)pcr_cost_ns(cost, rows) + 1;
+        seen = seen > LEARN_MAX * expected ? LEARN_MAX * expected : seen;
     }
     struct pcr_cost_sums *l = &cost->live;
     l->w *= FADE;
@@ -73,7 +76,7 @@ void pcr_cost_learn(struct pcr_cost *cost, uint64_t rows, uint64_t ns) {
     l->y *= FADE;
     l->xx *= FADE;
     l->xy *= FADE;
-    add(l, (double)rows, seen, 1);
+    add(l, (double)rows, seen, expected);
     fit(cost);
 }
 
