@@ -121,7 +121,9 @@ enum pcr_batch_verdict pcr_batch_queue_ask(const struct pcr_batch_queue *queue,
         return PCR_BATCH_ADMITTED;
     uint64_t own = weight_of(item, item->rows);
     uint64_t alone = pcr_cost_backlog_ns(&queue->cost, own, queue->options.rows_max);
-    *retry_ns = alone != UINT64_MAX && alone > left ? UINT64_MAX : wanted - left;
+    *retry_ns = alone != UINT64_MAX && alone > left ? UINT64_MAX
+                : wanted > left                     ? wanted - left
+                                                    : 1; // its time was over when it came
     return PCR_BATCH_LATE;
 }
 
