@@ -2,7 +2,7 @@
 # A thin front: Meson and Ninja do the building, scripts/ the set-up. `make help` lists what there is.
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-print-directory
-.PHONY: all run test test-clients bench bench-batching lint format asan tsan fuzz install clean distclean help docs
+.PHONY: all run test test-clients bench bench-batching sim lint format asan tsan fuzz install clean distclean help docs
 
 SETUP := sh scripts/setup.sh
 BUILD := sh scripts/build.sh
@@ -37,6 +37,11 @@ bench-batching: ## measure what batching does: on and off, at 0.7 and 5 times th
 	@$(BUILD) build/bench-build -Dbench=true -Dtests=false -Dbuildtype=release
 	@test -f build/bench/models/mlp_huge.onnx || /usr/bin/python3 bench/make_models.py
 	@python3 bench/batching.py $(BENCH_ARGS)
+
+sim: ## the policy of batching on a simulated clock, beside a fixed window and no batching
+	@$(SETUP) build test
+	@$(BUILD) build -Dtests=true
+	@build/tests/sim/batch_sim tests/data/arrivals/think_times.txt
 
 lint: ## clang-format, clang-tidy, cppcheck, include directions, warnings as errors (gcc and clang)
 	@$(SETUP) build test lint

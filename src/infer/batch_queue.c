@@ -12,6 +12,11 @@
 // itself, by the cost model, over the number of slots. So an overloaded queue holds what will be
 // answered, and refuses the rest while that is still cheap.
 //
+// Only where a full batch of items with deadlines waits is an item given up that would keep the
+// batch short: one row is answered in time then, and sixty others later, of which as many are lost
+// as batches of one can't bear. At arrival is foreseen, too, that batches are as long as they have
+// been, so it seldom comes to that.
+//
 // Priorities are strict, but one batch in FAIR_EVERY begins with whatever has waited longest, so
 // that the lowest is slow rather than starved. A batch is filled up from the lower priorities. A
 // divisible item that is longer than a piece gives one at a time and goes behind the others between
@@ -23,6 +28,7 @@
 #include "infer/batch_queue.h"
 
 #define FAIR_EVERY 8
+#define SMOOTH 8 // batches
 #define SCAN_MAX 4096 // items looked at for one batch, which happens under somebody's lock
 
 void pcr_batch_queue_init(struct pcr_batch_queue *queue, const struct pcr_batch_options *options) {
@@ -73,18 +79,23 @@ static uint64_t weight_ahead(const struct pcr_batch_queue *queue, unsigned prior
     return weight;
 }
 
-// From now to the end of an item that arrives now.
+// From now to the end of an item that arrives now. Its batch will be as long as batches are these
+// days, since others come after it: who counted on a short one would be late in a long one, or
+// would have to be given a short one, and then everybody behind is late.
 static uint64_t expected_ns(const struct pcr_batch_queue *queue, const struct pcr_batch_item *item,
                             uint64_t now_ns) {
+    uint64_t cap = queue->options.rows_max;
     uint64_t own = weight_of(item, item->rows);
-    uint64_t alone = pcr_cost_backlog_ns(&queue->cost, own, queue->options.rows_max);
+    uint64_t alone = pcr_cost_backlog_ns(&queue->cost, own, cap);
     uint64_t ahead = weight_ahead(queue, item->priority);
     if (alone == UINT64_MAX || (ahead == 0 && queue->n_running < queue->options.slots))
         return alone == UINT64_MAX ? 0 : alone;
-    uint64_t all = pcr_cost_backlog_ns(&queue->cost, saturating_add(ahead, own),
-                                       queue->options.rows_max);
-    uint64_t shared = saturating_add(running_ns(queue, now_ns), all) / queue->options.slots;
-    return shared > alone ? shared : alone;
+    uint64_t before = pcr_cost_backlog_ns(&queue->cost, ahead / cap * cap, cap);
+    uint64_t shares = ahead % cap + own;
+    uint64_t usual = (uint64_t)queue->filling;
+    uint64_t last = pcr_cost_backlog_ns(&queue->cost, shares > usual ? shares : usual, cap);
+    uint64_t wait = saturating_add(running_ns(queue, now_ns), before) / queue->options.slots;
+    return saturating_add(wait, last > alone ? last : alone);
 }
 
 uint64_t pcr_batch_queue_backlog_ns(const struct pcr_batch_queue *queue, uint64_t now_ns) {
@@ -95,11 +106,13 @@ uint64_t pcr_batch_queue_backlog_ns(const struct pcr_batch_queue *queue, uint64_
     return saturating_add(running_ns(queue, now_ns), all) / queue->options.slots;
 }
 
+// Whether it cannot end in time, in a batch of at least that weight.
 static bool is_late(const struct pcr_batch_queue *queue, const struct pcr_batch_item *item,
-                    uint64_t now_ns) {
+                    uint64_t least_weight, uint64_t now_ns) {
     if (item->deadline_ns == 0)
         return false;
-    uint64_t ns = pcr_cost_ns(&queue->cost, weight_of(item, rows_to_take(queue, item)));
+    uint64_t own = weight_of(item, rows_to_take(queue, item));
+    uint64_t ns = pcr_cost_ns(&queue->cost, own > least_weight ? own : least_weight);
     return now_ns >= item->deadline_ns ||
            (ns != UINT64_MAX && saturating_add(ns, queue->margin_ns) > item->deadline_ns - now_ns);
 }
@@ -134,6 +147,8 @@ static void put(struct pcr_batch_queue *queue, struct pcr_batch_item *item) {
     pcr_list_push_back(&queue->waiting[item->priority], &item->node);
     queue->weights[item->priority] =
         saturating_add(queue->weights[item->priority], weight_of(item, item->rows));
+    if (item->deadline_ns)
+        queue->dated_weight = saturating_add(queue->dated_weight, weight_of(item, item->rows));
     queue->n_waiting++;
 }
 
@@ -146,6 +161,8 @@ static void take_out(struct pcr_batch_queue *queue, struct pcr_batch_item *item)
     *sum = *sum > weight ? *sum - weight : 0;
     if (pcr_list_empty(&queue->waiting[item->priority]))
         *sum = 0; // a saturated sum has forgotten what it was made of
+    if (item->deadline_ns)
+        queue->dated_weight = queue->dated_weight > weight ? queue->dated_weight - weight : 0;
     queue->n_waiting--;
 }
 
@@ -211,6 +228,7 @@ static void take_item(struct pcr_batch_queue *queue, struct pcr_batch *batch,
 
 struct filling {
     const struct pcr_batch_item *lead;
+    uint64_t full_weight; // B if so much waits that is alike and has deadlines, else 0
     uint64_t tightest_ns; // the earliest deadline in the batch
     size_t scanned;
     bool full;
@@ -230,7 +248,7 @@ static void fill_from(struct pcr_batch_queue *queue, unsigned priority, uint64_t
         struct pcr_batch_item *item = item_at(node);
         if (f->full || ++f->scanned > SCAN_MAX)
             return;
-        if (is_late(queue, item, now_ns)) {
+        if (is_late(queue, item, f->full_weight, now_ns)) {
             take_out(queue, item);
             pcr_list_push_back(&batch->late, &item->node);
             continue;
@@ -284,6 +302,31 @@ static unsigned free_slot(const struct pcr_batch_queue *queue) {
     return slot;
 }
 
+// B if a whole batch of what is like `lead` and has a deadline waits, else 0.
+static uint64_t full_weight(const struct pcr_batch_queue *queue,
+                            const struct pcr_batch_item *lead) {
+    uint64_t cap = queue->options.rows_max;
+    uint64_t weight = 0;
+    size_t scanned = 0;
+    if (cap == 1 || queue->dated_weight < cap)
+        return 0;
+    for (unsigned i = 0; i < PCR_BATCH_PRIORITIES; i++)
+        PCR_LIST_FOR_EACH(node, &queue->waiting[i]) {
+            const struct pcr_batch_item *item = item_at(node);
+            if (weight >= cap || ++scanned > SCAN_MAX)
+                return weight >= cap ? cap : 0;
+            if (item->deadline_ns && are_alike(queue, lead, item))
+                weight = saturating_add(weight, weight_of(item, rows_to_take(queue, item)));
+        }
+    return weight >= cap ? cap : 0;
+}
+
+// What waited, not what was taken: a batch that was kept short says nothing about the next one.
+static void note_filling(struct pcr_batch_queue *queue, uint64_t waited) {
+    uint64_t cap = queue->options.rows_max;
+    queue->filling += ((double)(waited < cap ? waited : cap) - queue->filling) / SMOOTH;
+}
+
 bool pcr_batch_queue_take(struct pcr_batch_queue *queue, uint64_t now_ns, struct pcr_batch *batch) {
     *batch = (struct pcr_batch){0};
     pcr_list_init(&batch->items);
@@ -291,13 +334,16 @@ bool pcr_batch_queue_take(struct pcr_batch_queue *queue, uint64_t now_ns, struct
     if (pcr_batch_queue_ready_ns(queue, now_ns) > now_ns)
         return false;
     struct filling f = {.tightest_ns = UINT64_MAX};
+    uint64_t waited = queue->dated_weight;
     const struct pcr_batch_item *first = lead(queue);
+    f.full_weight = full_weight(queue, first);
     unsigned from = first->priority;
     fill_from(queue, from, now_ns, &f, batch);
     for (unsigned i = 0; i < PCR_BATCH_PRIORITIES; i++)
         if (i != from)
             fill_from(queue, i, now_ns, &f, batch);
     queue->n_takes++;
+    note_filling(queue, waited);
     if (batch->n == 0)
         return false;
     uint64_t ns = pcr_cost_ns(&queue->cost, batch->weight);

@@ -50,6 +50,8 @@ struct pcr_batch_queue { // private but for reading
     unsigned n_running;
     uint64_t ends_ns[PCR_BATCH_SLOTS_MAX]; // expected, per slot; 0: free
     uint64_t n_takes;
+    uint64_t dated_weight; // of what waits and has a deadline
+    double filling;        // of that, what a batch finds, up to B: smoothed
 };
 
 struct pcr_batch {         // what take gives

@@ -297,23 +297,27 @@ static void late_items_are_handed_out_uncomputed(void **state) {
     finish(&queue, &batch);
 }
 
-// A batch grows only as long as the tightest of its deadlines is met.
+// A batch grows only as long as the tightest of its deadlines is met, unless as many others with
+// deadlines wait as make a full one: then they go first.
 static void a_tight_deadline_keeps_a_batch_short(void **state) {
     (void)state;
-    struct pcr_batch_queue queue;
-    struct pcr_batch batch;
-    struct pcr_batch_item items[8];
-    open_queue(&queue, (struct pcr_batch_options){.rows_max = 8});
-    for (size_t i = 0; i < 8; i++) {
-        items[i] = item_of(1);
-        items[i].deadline_ns = i == 0 ? cost_ns(3) + 1000 : 0;
-        add(&queue, &items[i], 0);
+    for (int others_have_deadlines = 0; others_have_deadlines < 2; others_have_deadlines++) {
+        struct pcr_batch_queue queue;
+        struct pcr_batch batch;
+        struct pcr_batch_item items[12];
+        open_queue(&queue, (struct pcr_batch_options){.rows_max = 8});
+        for (size_t i = 0; i < 12; i++) {
+            items[i] = item_of(1);
+            items[i].deadline_ns = i == 0                   ? cost_ns(3) + 1000
+                                   : others_have_deadlines ? 100 * MS
+                                                           : 0;
+            assert_int_equal(add(&queue, &items[i], 0), PCR_BATCH_ADMITTED);
+        }
+        assert_true(pcr_batch_queue_take(&queue, 0, &batch));
+        assert_int_equal(batch.n, others_have_deadlines ? 8 : 3);
+        assert_int_equal(length(&batch.late), others_have_deadlines);
+        finish(&queue, &batch);
     }
-    assert_true(pcr_batch_queue_take(&queue, 0, &batch));
-    assert_int_equal(batch.n, 3);
-    finish(&queue, &batch);
-    assert_true(pcr_batch_queue_take(&queue, 0, &batch));
-    assert_int_equal(batch.n, 5);
 }
 
 // --- priorities ---------------------------------------------------------------------------------
@@ -419,13 +423,16 @@ static size_t index_of(const struct world *w, const struct pcr_batch_item *item)
 static void check(const struct world *w) {
     const struct pcr_batch_queue *queue = &w->queue;
     size_t waiting = 0, listed = 0, running = 0;
-    uint64_t weights[PCR_BATCH_PRIORITIES] = {0};
+    uint64_t weights[PCR_BATCH_PRIORITIES] = {0}, dated = 0;
     for (size_t i = 0; i < ITEMS; i++) {
         waiting += w->where[i] == WAITS;
         assert_int_equal(w->items[i].waits, w->where[i] == WAITS);
         if (w->where[i] == WAITS)
             weights[w->items[i].priority] += w->items[i].rows * w->items[i].row_weight;
+        if (w->where[i] == WAITS && w->items[i].deadline_ns)
+            dated += w->items[i].rows * w->items[i].row_weight;
     }
+    assert_int_equal(queue->dated_weight, dated);
     for (size_t i = 0; i < PCR_BATCH_PRIORITIES; i++) {
         listed += length(&queue->waiting[i]);
         assert_int_equal(queue->weights[i], weights[i]);
