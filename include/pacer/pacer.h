@@ -3,6 +3,7 @@
 #ifndef PACER_PACER_H
 #define PACER_PACER_H
 
+#include <pacer/batcher.h>
 #include <pacer/contract.h>
 #include <pacer/error.h>
 #include <pacer/session.h>
