@@ -224,7 +224,7 @@ enum pcr_watch_state pcr_watch_look(struct pcr_watch *watch, struct pcr_listing 
 // Whether what is seen, beside what was taken, has to do with the model at this path below the
 // directory: the file itself, its quantized variant, or what lies around it and is not another
 // model (external data, config.pbtxt).
-bool pcr_watch_touches(const struct pcr_watch *watch, struct pcr_str model);
+bool pcr_watch_touches(const struct pcr_watch *watch, const char *model);
 // What was seen has been dealt with, well or not.
 void pcr_watch_take(struct pcr_watch *watch);
 // Begins anew; takes over `taken`, which may be NULL: then all files are new.

@@ -59,33 +59,32 @@ enum pcr_watch_state pcr_watch_look(struct pcr_watch *watch, struct pcr_listing 
 }
 
 struct question {
-    struct pcr_str model;
+    const char *model;
     struct pcr_str around; // "NAME/", or nothing for a model in the directory itself
     bool touched;
 };
 
-static bool is_variant(struct pcr_str path, struct pcr_str model) {
-    struct pcr_str end = PCR_STR(".int8.onnx");
-    if (!pcr_str_ends_with(path, end) || !pcr_str_ends_with(model, PCR_STR(".onnx")))
-        return false;
-    return pcr_str_eq((struct pcr_str){path.ptr, path.len - end.len},
-                      (struct pcr_str){model.ptr, model.len - strlen(".onnx")});
+// "m.int8.onnx" of "m.onnx"
+static bool is_variant(const char *path, const char *model) {
+    static const char end[] = ".int8.onnx";
+    size_t n = strlen(model);
+    size_t stem = n < strlen(".onnx") ? 0 : n - strlen(".onnx");
+    return strncmp(path, model, stem) == 0 && strcmp(path + stem, end) == 0;
 }
 
-static void ask(void *ctx, enum pcr_file_change change, const char *file) {
+static void ask(void *ctx, enum pcr_file_change change, const char *path) {
     (void)change;
     struct question *question = ctx;
-    struct pcr_str path = pcr_str(file);
-    if (pcr_str_starts_with(path, question->around) &&
-        (!pcr_str_ends_with(path, PCR_STR(".onnx")) || pcr_str_eq(path, question->model) ||
-         is_variant(path, question->model)))
+    bool is_model = pcr_str_ends_with(pcr_str(path), PCR_STR(".onnx"));
+    if (pcr_str_starts_with(pcr_str(path), question->around) &&
+        (!is_model || strcmp(path, question->model) == 0 || is_variant(path, question->model)))
         question->touched = true;
 }
 
-bool pcr_watch_touches(const struct pcr_watch *watch, struct pcr_str model) {
-    const char *slash = model.len ? memchr(model.ptr, '/', model.len) : NULL;
-    size_t around = slash ? (size_t)(slash - model.ptr) + 1 : 0;
-    struct question question = {.model = model, .around = {model.ptr, around}};
+bool pcr_watch_touches(const struct pcr_watch *watch, const char *model) {
+    const char *slash = strchr(model, '/');
+    struct pcr_str around = {model, slash ? (size_t)(slash - model) + 1 : 0};
+    struct question question = {.model = model, .around = around};
     pcr_listing_compare(watch->taken, watch->seen, ask, &question);
     return question.touched;
 }

@@ -119,20 +119,14 @@ static struct pcr_repository *prepare_models(struct pcr_server *server) {
     return candidate;
 }
 
-// A generation of the change's configuration that fits `models`, and the letters that tell of it.
-static struct pcr_generation *
-make_generation(struct pcr_server *server, struct pcr_repository *models, struct letter **letters) {
+// A generation of the change's configuration that fits `models`, or NULL.
+static struct pcr_generation *make_generation(struct pcr_server *server,
+                                              struct pcr_repository *models) {
     struct pcr_config *config = server->change.config;
-    struct pcr_generation *generation;
-    if (!http_options_pass(server, config) ||
-        pcr_generation_create(config, models, &generation) < 0)
-        return NULL;
-    *letters = write_letters(server);
-    if (*letters)
-        return generation;
-    pcr_log(PCR_LOG_ERROR, "server", "out of memory");
-    pcr_generation_unref(generation);
-    return NULL;
+    struct pcr_generation *generation = NULL;
+    if (http_options_pass(server, config))
+        pcr_generation_create(config, models, &generation);
+    return generation;
 }
 
 static enum pcr_change_outcome make(struct pcr_server *server) {
@@ -145,15 +139,20 @@ static enum pcr_change_outcome make(struct pcr_server *server) {
         pcr_repository_discard(server->repository, models);
         return PCR_CHANGE_NEEDLESS;
     }
-    change->exit_code = PCR_SERVER_BAD_CONFIG;
-    struct letter *letters;
-    change->made = make_generation(server, models, &letters);
-    if (!change->made) {
+    struct pcr_generation *generation = make_generation(server, models);
+    struct letter *letters = generation ? write_letters(server) : NULL;
+    if (!letters) {
+        if (!generation)
+            change->exit_code = PCR_SERVER_BAD_CONFIG;
+        else
+            pcr_log(PCR_LOG_ERROR, "server", "out of memory");
+        pcr_generation_unref(generation);
         pcr_repository_discard(server->repository, models);
         return PCR_CHANGE_REFUSED;
     }
+    change->made = generation;
     pcr_repository_publish(server->repository, models);
-    post_letters(letters, change->made);
+    post_letters(letters, generation);
     return PCR_CHANGE_MADE;
 }
 

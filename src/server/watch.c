@@ -81,14 +81,7 @@ bool pcr_server_watch_look(struct pcr_server *server, const struct pcr_config *c
 bool pcr_server_watch_retry(void *ctx, const char *path) {
     const struct pcr_server *server = ctx;
     const char *dir = server->change.config->models_dir;
-    struct pcr_str name = pcr_str(path);
-    if (pcr_str_starts_with(name, pcr_str(dir))) {
-        name.ptr += strlen(dir);
-        name.len -= strlen(dir);
-    }
-    while (name.len && *name.ptr == '/') {
-        name.ptr++;
-        name.len--;
-    }
-    return pcr_watch_touches(&server->watch, name);
+    if (strncmp(path, dir, strlen(dir)) == 0)
+        path += strlen(dir);
+    return pcr_watch_touches(&server->watch, path + strspn(path, "/"));
 }

@@ -148,7 +148,7 @@ static void a_refused_model_is_touched_by_what_belongs_to_it(void **state) {
         struct pcr_watch watch = {0};
         pcr_watch_restart(&watch, listing(cases[i].before));
         look(&watch, cases[i].after, PCR_WATCH_MOVING);
-        if (pcr_watch_touches(&watch, pcr_str(cases[i].model)) != cases[i].touched)
+        if (pcr_watch_touches(&watch, cases[i].model) != cases[i].touched)
             fail_msg("%s: %s → %s", cases[i].model, cases[i].before, cases[i].after);
         pcr_watch_restart(&watch, NULL);
     }
