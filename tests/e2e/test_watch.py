@@ -281,6 +281,24 @@ def test_a_refused_file_is_not_tried_again_until_it_changes(server, models):
     assert added(one) == 1
 
 
+def bytes_read(one):
+    """What the process has read so far, from files and connections."""
+    return int(re.search(r"rchar: (\d+)", pathlib.Path(f"/proc/{one.process.pid}/io").read_text()).group(1))
+
+
+def test_a_refused_file_is_not_even_read_again(server, models):
+    directory = models("plus1")
+    one = server(config=WATCH, models=directory)
+    put(bytes(64 << 20), directory / "large.onnx")
+    one.wait_for_log("error repository: model 'large'")
+    before = bytes_read(one)
+    put_model("plus2", directory / "plus1.onnx")
+    until(one, lambda: added(one) == 2)
+    assert bytes_read(one) - before < 64 << 20
+    put(bytes(65 << 20), directory / "large.onnx")
+    until(one, lambda: bytes_read(one) - before > 64 << 20)
+
+
 def test_a_decision_keeps_the_model_that_fits_it(server, models):
     directory = models("plus1")
     regime = directory / "regime.onnx"
