@@ -10,6 +10,7 @@ _pacer() {
     case $command:$prev in
     serve:--listen) return ;;
     serve:--models) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    serve:--watch-models) return ;;
     serve:--threads) return ;;
     serve:--workers) return ;;
     serve:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warn error' -- "$cur"); return ;;
@@ -21,6 +22,7 @@ _pacer() {
     serve:--set) return ;;
     check:--listen) return ;;
     check:--models) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+    check:--watch-models) return ;;
     check:--threads) return ;;
     check:--workers) return ;;
     check:--log-level) mapfile -t COMPREPLY < <(compgen -W 'debug info warn error' -- "$cur"); return ;;
@@ -35,8 +37,8 @@ _pacer() {
     esac
     if [[ $cur == -* ]]; then
         case $command in
-        serve) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --set --help' ;;
-        check) words='--listen --models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --json --set --help' ;;
+        serve) words='--listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --set --help' ;;
+        check) words='--listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --json --set --help' ;;
         run) words='--input --output --quantized --help' ;;
         inspect) words='--json --help' ;;
         version) words='--json --help' ;;

@@ -189,7 +189,7 @@ static int run(const struct pcr_cli_args *args) {
         if (rc == PCR_EXIT_OK)
             rc = report(&check, pcr_cli_has(args, "json"));
     }
-    pcr_config_destroy(config);
+    pcr_config_unref(config);
     pcr_config_faults_fini(&check.faults);
     pcr_arena_fini(&arena);
     return rc;

@@ -9,6 +9,8 @@
 
 #include "base/base.h"
 
+#include <stdatomic.h>
+
 struct pcr_config_feature {
     const char *name;
     bool has_baseline;
@@ -70,6 +72,7 @@ struct pcr_config {
     // top-level keys, one field per row of options.def
     const char *listen;
     const char *models_dir;
+    uint64_t watch_models_ms; // 0: never
     const char *server_name;
     int threads; // loops; 0: one per core
     int workers; // threads for dear models; 0: one per core
@@ -93,6 +96,7 @@ struct pcr_config {
     struct pcr_config_model *models;
     size_t n_models;
 
+    atomic_uint refs;
     struct pcr_arena arena; // owns all of it
 };
 
@@ -133,7 +137,9 @@ int pcr_config_load(const char *path, const struct pcr_config_override *override
 int pcr_config_load_parts(const char *path, const struct pcr_config_override *overrides,
                           size_t n_overrides, struct pcr_config **out,
                           struct pcr_config_faults *faults);
-void pcr_config_destroy(struct pcr_config *config);
+// Made with one reference; the last one given back frees it. Any thread.
+void pcr_config_ref(struct pcr_config *config);
+void pcr_config_unref(struct pcr_config *config); // NULL is fine
 // Calls `changed` with the key ("threads") of every setting in which
 // the two differ and which a reload cannot apply (`restart` in its row).
 typedef void (*pcr_config_changed_cb)(void *ctx, const char *key);

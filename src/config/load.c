@@ -356,6 +356,7 @@ int pcr_config_load_source(const struct pcr_config_source *source,
         pcr_config_fault(&ctx, 0, 0, "out of memory");
         return PACER_ENOMEM;
     }
+    atomic_init(&ctx.config->refs, 1);
     pcr_arena_init(&ctx.config->arena, PCR_CONFIG_ARENA_BYTES_MAX);
     int rc = load_all(&ctx, source, overrides, n_overrides);
     if (rc < 0) {
@@ -363,7 +364,7 @@ int pcr_config_load_source(const struct pcr_config_source *source,
         if (source->parts && ctx.was_read && rc == PACER_EINVAL)
             *out = ctx.config;
         else
-            pcr_config_destroy(ctx.config);
+            pcr_config_unref(ctx.config);
         return rc;
     }
     *out = ctx.config;
@@ -383,8 +384,14 @@ int pcr_config_load_parts(const char *path, const struct pcr_config_override *ov
     return pcr_config_load_source(&source, overrides, n_overrides, out, faults);
 }
 
-void pcr_config_destroy(struct pcr_config *config) {
-    if (!config)
+void pcr_config_ref(struct pcr_config *config) {
+    atomic_fetch_add_explicit(&config->refs, 1, memory_order_relaxed);
+}
+
+// The release keeps every use by this thread before the decrement; the acquire lets the last one
+// see them all.
+void pcr_config_unref(struct pcr_config *config) {
+    if (!config || atomic_fetch_sub_explicit(&config->refs, 1, memory_order_acq_rel) != 1)
         return;
     pcr_arena_fini(&config->arena);
     free(config);

@@ -50,6 +50,10 @@ const char *pcr_infer_runtime_version(void);
 // Where ONNX Runtime's own warnings go; NULL (the default) drops them. They come on any thread.
 typedef void (*pcr_infer_log_cb)(enum pcr_log_level level, const char *message);
 void pcr_infer_log_to(pcr_infer_log_cb cb);
+// The process is about to end: from here on sessions are not loaded any more, and loads under way
+// end as soon as they look (not while ONNX Runtime makes the session), with PACER_ECANCELED. Any
+// thread; false takes it back.
+void pcr_infer_stop_loading(bool stop);
 
 // --- the model repository -----------------------------------------------------------------------
 // models_dir/NAME.onnx, or models_dir/NAME/VERSION/model.onnx with an optional NAME/config.pbtxt.
@@ -127,6 +131,10 @@ struct pcr_repository_options {
     const struct pcr_model_config *models; // copied
     size_t n_models;
     int intra_op_threads; // for models without a line of their own; 0 means 1
+    // Of a version that was refused before: whether pcr_repository_prepare shall try it again, and
+    // say so if it is refused for another reason. NULL: always, and always said.
+    bool (*retry)(void *ctx, const char *path);
+    void *retry_ctx;
 };
 struct pcr_model_status { // one line of the index
     const char *name, *version;
@@ -138,6 +146,10 @@ struct pcr_model_status { // one line of the index
 // index with its reason, and does not keep the others from serving. PACER_ENOTFOUND if the
 // directory is not there.
 int pcr_repository_open(const struct pcr_repository_options *options, struct pcr_repository **out,
+                        struct pacer_error *err);
+// Scans the directory only: the index has every model that is there as still to be loaded, which
+// the next pcr_repository_prepare does without looking again. PACER_ENOTFOUND as above.
+int pcr_repository_list(const struct pcr_repository_options *options, struct pcr_repository **out,
                         struct pacer_error *err);
 void pcr_repository_close(struct pcr_repository *repository);
 // A reference to a ready model, or NULL with err PACER_ENOTFOUND ("Request for unknown model: 'M'
@@ -154,10 +166,13 @@ int pcr_repository_unload(struct pcr_repository *repository, struct pcr_str name
 // Looks at the directory again, under new options: new and changed files are loaded, vanished ones
 // left out, all in a candidate which may be read as any repository. What is served does not change
 // until it is published. Blocks, and after 0 holds off load and unload until the same thread has
-// called publish or discard, which free the candidate and cannot fail.
+// called publish or discard, which free the candidate and cannot fail. PACER_ECANCELED after
+// pcr_infer_stop_loading.
 int pcr_repository_prepare(struct pcr_repository *repository,
                            const struct pcr_repository_options *options,
                            struct pcr_repository **candidate, struct pacer_error *err);
+// Whether anything in the index or behind it would change.
+bool pcr_repository_differs(struct pcr_repository *repository, struct pcr_repository *candidate);
 void pcr_repository_publish(struct pcr_repository *repository, struct pcr_repository *candidate);
 void pcr_repository_discard(struct pcr_repository *repository, struct pcr_repository *candidate);
 // Whether it is not there because it was unloaded on request. `version` empty: any.
@@ -167,6 +182,53 @@ bool pcr_repository_unloaded(struct pcr_repository *repository, struct pcr_str n
 int pcr_repository_index(struct pcr_repository *repository, struct pcr_arena *arena,
                          struct pcr_model_status **out, size_t *n);
 bool pcr_repository_ready(struct pcr_repository *repository); // all models that should be there are
+
+// --- watching a directory -----------------------------------------------------------------------
+// The files below a directory by name and identity; nothing is opened. What begins with a dot is
+// left out, links are followed.
+struct pcr_file_line {
+    const char *path; // below the directory: "NAME/1/model.onnx"
+    uint64_t dev, ino, size;
+    int64_t mtime_ns;
+};
+struct pcr_listing {
+    struct pcr_file_line *files; // by path
+    size_t n;
+    struct pcr_arena arena; // owns it all
+};
+// PACER_ENOTFOUND, PACER_EIO, PACER_ELIMIT, PACER_ENOMEM. Blocks for a stat per file.
+int pcr_listing_create(const char *dir, struct pcr_listing **out, struct pacer_error *err);
+void pcr_listing_destroy(struct pcr_listing *listing); // NULL is fine
+
+enum pcr_file_change { PCR_FILE_NEW, PCR_FILE_CHANGED, PCR_FILE_GONE };
+// Calls `each` (may be NULL) for every difference, in the order of paths, and returns how many
+// there are. A listing that is NULL is empty.
+typedef void (*pcr_file_change_cb)(void *ctx, enum pcr_file_change change, const char *path);
+size_t pcr_listing_compare(const struct pcr_listing *before, const struct pcr_listing *after,
+                           pcr_file_change_cb each, void *ctx);
+
+// Tells from one look to the next whether a directory has changed and come to rest. Knows no file
+// system and no clock; zeroed memory is a good start.
+struct pcr_watch {
+    struct pcr_listing *taken; // what was dealt with last
+    struct pcr_listing *seen;  // the last look, where it differs from that; else NULL
+    unsigned moves;            // looks in a row that each found it changed again
+    char moved[256];           // a file that the last of them found changed
+};
+enum pcr_watch_state {
+    PCR_WATCH_SAME,    // as it was taken
+    PCR_WATCH_MOVING,  // changed since the last look: a file may be half copied
+    PCR_WATCH_SETTLED, // changed, but not since the last look: deal with it and take it
+};
+enum pcr_watch_state pcr_watch_look(struct pcr_watch *watch, struct pcr_listing *now); // takes over
+// Whether what is seen, beside what was taken, has to do with the model at this path below the
+// directory: the file itself, its quantized variant, or what lies around it and is not another
+// model (external data, config.pbtxt).
+bool pcr_watch_touches(const struct pcr_watch *watch, const char *model);
+// What was seen has been dealt with, well or not.
+void pcr_watch_take(struct pcr_watch *watch);
+// Begins anew; takes over `taken`, which may be NULL: then all files are new.
+void pcr_watch_restart(struct pcr_watch *watch, struct pcr_listing *taken);
 
 // --- the engine ---------------------------------------------------------------------------------
 // Runs requests, many of one model in one run. Cheap ones (measured cost under 50 µs) on their

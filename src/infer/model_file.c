@@ -23,6 +23,7 @@
 
 #define FACTS_BYTES_MAX (64u << 20)
 #define CHUNK_BYTES (1u << 20)
+#define PIECE_BYTES ((size_t)64 << 20) // between two looks whether it is still wanted
 #define EXTERNALS_MAX 4096
 
 void pcr_file_id_of(const struct stat *st, struct pcr_file_id *out) {
@@ -52,13 +53,19 @@ static int io_error(struct pacer_error *err, const char *path, const char *what)
     return pcr_err(err, code, "session", "%s: %s: %s", path, what, strerror(errno));
 }
 
-static int read_exactly(int fd, char *into, size_t bytes) {
+static int read_exactly(int fd, const char *path, char *into, size_t bytes,
+                        struct pacer_error *err) {
     while (bytes > 0) {
-        ssize_t n = read(fd, into, bytes);
+        int code = pcr_session_may_load(err);
+        if (code < 0)
+            return code;
+        ssize_t n = read(fd, into, bytes < PIECE_BYTES ? bytes : PIECE_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n == 0)
+            errno = EIO;
         if (n <= 0)
-            return -1;
+            return io_error(err, path, "it could not be read whole");
         into += n;
         bytes -= (size_t)n;
     }
@@ -83,10 +90,7 @@ static int read_open_file(int fd, const char *path, struct pcr_model_file *out,
     if (!out->bytes)
         return pcr_err(err, PACER_ENOMEM, "session", "%s: no memory for its %zu bytes", path,
                        out->size);
-    errno = EIO;
-    if (read_exactly(fd, out->bytes, out->size) < 0)
-        return io_error(err, path, "it could not be read whole");
-    return 0;
+    return read_exactly(fd, path, out->bytes, out->size, err);
 }
 
 static int read_model(const char *path, struct pcr_model_file *out, struct pacer_error *err) {
@@ -204,6 +208,19 @@ bool pcr_model_file_shapeless(const struct pcr_model_file *file, const char *nam
     return false;
 }
 
+static int hash_bytes(EVP_MD_CTX *digest, const char *bytes, size_t n, struct pacer_error *err) {
+    int code = pcr_session_may_load(err);
+    while (n > 0 && code == 0) {
+        size_t piece = n < PIECE_BYTES ? n : PIECE_BYTES;
+        if (EVP_DigestUpdate(digest, bytes, piece) != 1)
+            return pcr_err(err, PACER_EINTERNAL, "session", "SHA-256 failed");
+        bytes += piece;
+        n -= piece;
+        code = pcr_session_may_load(err);
+    }
+    return code;
+}
+
 static int hash_file(EVP_MD_CTX *digest, const char *path, struct pacer_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     char *chunk = fd < 0 ? NULL : malloc(CHUNK_BYTES);
@@ -214,10 +231,8 @@ static int hash_file(EVP_MD_CTX *digest, const char *path, struct pacer_error *e
             break;
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            code = io_error(err, path, "cannot read it");
-        else if (EVP_DigestUpdate(digest, chunk, (size_t)n) != 1)
-            code = pcr_err(err, PACER_EINTERNAL, "session", "SHA-256 failed");
+        code = n < 0 ? io_error(err, path, "cannot read it")
+                     : hash_bytes(digest, chunk, (size_t)n, err);
     }
     if (fd < 0)
         code = io_error(err, path, "cannot open it");
@@ -235,9 +250,10 @@ static int hash_model(struct pcr_model_file *file, struct pacer_error *err) {
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     unsigned char sum[EVP_MAX_MD_SIZE] = {0};
     int code = 0;
-    if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1 ||
-        EVP_DigestUpdate(digest, file->bytes, file->size) != 1)
+    if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
         code = pcr_err(err, PACER_EINTERNAL, "session", "SHA-256 failed");
+    else
+        code = hash_bytes(digest, file->bytes, file->size, err);
     for (const struct pcr_external_file *e = file->externals; e && code == 0; e = e->next)
         code = hash_file(digest, e->path, err);
     if (code == 0 && EVP_DigestFinal_ex(digest, sum, NULL) != 1)

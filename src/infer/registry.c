@@ -33,6 +33,17 @@ struct pcr_session_entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t loaded = PTHREAD_COND_INITIALIZER;
 static struct pcr_map entries;
+static atomic_bool stopping; // the process ends: nothing is loaded any more
+
+void pcr_infer_stop_loading(bool stop) {
+    atomic_store_explicit(&stopping, stop, memory_order_relaxed);
+}
+
+int pcr_session_may_load(struct pacer_error *err) {
+    if (!atomic_load_explicit(&stopping, memory_order_relaxed))
+        return 0;
+    return pcr_err(err, PACER_ECANCELED, "session", "the process is ending; nothing is loaded");
+}
 
 // What is asked for, worked out.
 struct request {

@@ -68,6 +68,11 @@ struct pcr_repository {
     const struct pcr_model_config *configs;
     size_t n_configs;
     int intra_op_threads;
+    bool (*retry)(void *ctx, const char *path); // of a candidate
+    void *retry_ctx;
+    // What pcr_repository_list found, until it is loaded.
+    struct pcr_arena listed_arena;
+    const struct pcr_found *listed;
 };
 
 // --- entries and snapshots: writers only --------------------------------------------------------
@@ -229,12 +234,15 @@ static bool is_same(const struct pcr_model *a, const struct pcr_model *b) {
 
 // Keeps what served before, if anything did.
 static int note_failure(struct pcr_repository *r, const struct pcr_found *found,
-                        struct pcr_model *before, const struct pacer_error *fault) {
-    pcr_log(PCR_LOG_ERROR, "repository", "model '%s' version %s: %s%s", found->name, found->version,
-            fault->message, before ? "; the one loaded before goes on serving" : "");
+                        const struct entry *old, const struct pacer_error *fault) {
+    struct pcr_model *before = old ? old->model : NULL;
     char reason[sizeof fault->message + 64];
     snprintf(reason, sizeof reason, "%s%s",
              before ? "the file that is there now was refused: " : "", fault->message);
+    if (!r->retry || !old || strcmp(old->reason, reason) != 0)
+        pcr_log(PCR_LOG_ERROR, "repository", "model '%s' version %s: %s%s", found->name,
+                found->version, fault->message,
+                before ? "; the one loaded before goes on serving" : "");
     if (before)
         pcr_model_ref(before);
     return set(r, found, before ? PCR_MODEL_READY : PCR_MODEL_FAILED, reason, before, NULL);
@@ -242,19 +250,19 @@ static int note_failure(struct pcr_repository *r, const struct pcr_found *found,
 
 static int load_found(struct pcr_repository *r, const struct pcr_found *found,
                       struct pacer_error *err) {
-    const struct entry *old = find(now(r), found->name, found->number);
-    // The entry may go, so this needs a reference.
+    struct entry *old = find(now(r), found->name, found->number);
+    if (old)
+        old->refs++; // it may be replaced
     struct pcr_model *before = old ? old->model : NULL;
     bool was_clean = old && old->state == PCR_MODEL_READY && !*old->reason;
-    if (before)
-        pcr_model_ref(before);
-    else
+    if (!before && !(old && old->state == PCR_MODEL_LOADING))
         set(r, found, PCR_MODEL_LOADING, "", NULL, NULL);
     struct pacer_error fault = {0};
     struct pcr_model *model = NULL;
     int code = make_model(r, found, &model, &fault);
     if (code < 0) {
-        note_failure(r, found, before, &fault);
+        if (code != PACER_ECANCELED) // else nobody will ask for it any more
+            note_failure(r, found, old, &fault);
         if (err)
             *err = fault;
     } else if (is_same(before, model) && was_clean) {
@@ -269,7 +277,7 @@ static int load_found(struct pcr_repository *r, const struct pcr_found *found,
                 found->version, model->content_hash);
         code = set(r, found, PCR_MODEL_READY, "", model, err);
     }
-    pcr_model_unref(before);
+    entry_unref(old);
     return code;
 }
 
@@ -320,10 +328,30 @@ static void note_missing(struct pcr_repository *r) {
     }
 }
 
-static bool was_unloaded(const struct pcr_repository *r, const struct pcr_found *found) {
-    const struct snapshot *s = atomic_load(&r->current);
-    const struct entry *entry = find(s, found->name, found->number);
-    return entry && entry->state == PCR_MODEL_UNLOADED;
+// On request: only a request loads it again, or another version that has come since.
+static bool was_unloaded(struct pcr_repository *r, const struct pcr_found *found) {
+    const struct snapshot *s = now(r);
+    for (size_t i = lower_bound(s, pcr_str(found->name), 0);
+         i < s->n && strcmp(s->entries[i]->name, found->name) == 0; i++)
+        if (s->entries[i]->state == PCR_MODEL_UNLOADED)
+            return true;
+    return false;
+}
+
+static bool is_hopeless(struct pcr_repository *r, const struct pcr_found *found) {
+    const struct entry *entry = find(now(r), found->name, found->number);
+    return entry && *entry->reason && r->retry && !r->retry(r->retry_ctx, found->path);
+}
+
+// Loads what is new or changed, and takes out what is gone.
+static int load_all(struct pcr_repository *r, const struct pcr_found *found,
+                    struct pacer_error *err) {
+    for (const struct pcr_found *f = found; f; f = f->next)
+        if (!was_unloaded(r, f) && !is_hopeless(r, f) && load_found(r, f, err) == PACER_ECANCELED)
+            return PACER_ECANCELED;
+    drop_vanished(r, found, NULL);
+    note_missing(r);
+    return 0;
 }
 
 // Looks at the directory and loads what is new or changed.
@@ -332,13 +360,8 @@ static int scan(struct pcr_repository *r, struct pacer_error *err) {
     struct pcr_found *found = NULL;
     pcr_arena_init(&arena, SCAN_BYTES_MAX);
     int code = pcr_layout_scan(r->dir, NULL, &arena, &found, err);
-    if (code == 0) {
-        for (const struct pcr_found *f = found; f; f = f->next)
-            if (!was_unloaded(r, f)) // on request: only a request loads it again
-                load_found(r, f, NULL);
-        drop_vanished(r, found, NULL);
-        note_missing(r);
-    }
+    if (code == 0)
+        code = load_all(r, found, err);
     pcr_arena_fini(&arena);
     return code;
 }
@@ -428,7 +451,7 @@ static struct pcr_model *not_there(struct pacer_error *err, struct pcr_str name,
     int n = name.len > 200 ? 200 : (int)name.len;
     int v = version.len > 20 ? 20 : (int)version.len;
     if (known && known->state == PCR_MODEL_LOADING)
-        pcr_err(err, PACER_EBUSY, "repository", "model '%.*s' is being loaded; try again", n,
+        pcr_err(err, PACER_EBUSY, "repository", "model '%.*s' is still being loaded; try again", n,
                 name.ptr);
     else if (known)
         pcr_err(err, PACER_EBUSY, "repository", "model '%.*s' is not ready: %s", n, name.ptr,
@@ -528,6 +551,8 @@ static int copy_options(struct pcr_repository *r, const struct pcr_repository_op
     r->configs = configs;
     r->n_configs = options->n_models;
     r->intra_op_threads = options->intra_op_threads > 0 ? options->intra_op_threads : 1;
+    r->retry = options->retry;
+    r->retry_ctx = options->retry_ctx;
     return whole ? 0 : pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
 }
 
@@ -537,6 +562,7 @@ static void dispose(struct pcr_repository *r) {
     snapshot_destroy(now(r));
     pcr_reaper_unref(r->reaper);
     pcr_arena_fini(&r->arena);
+    pcr_arena_fini(&r->listed_arena);
     pthread_mutex_destroy(&r->writers);
     free(r);
 }
@@ -557,6 +583,7 @@ static struct pcr_repository *create(const struct pcr_repository_options *option
     r->reaper = reaper;
     pthread_mutex_init(&r->writers, NULL);
     pcr_arena_init(&r->arena, SCAN_BYTES_MAX);
+    pcr_arena_init(&r->listed_arena, SCAN_BYTES_MAX);
     atomic_store(&r->current, first);
     if (copy_options(r, options, err) == 0)
         return r;
@@ -571,6 +598,54 @@ int pcr_repository_open(const struct pcr_repository_options *options, struct pcr
     if (!r)
         return PACER_ENOMEM;
     int code = scan(r, err);
+    if (code < 0)
+        pcr_repository_close(r);
+    else
+        *out = r;
+    return code;
+}
+
+static int by_name(const void *a, const void *b) {
+    const struct entry *x = *(struct entry *const *)a;
+    const struct entry *y = *(struct entry *const *)b;
+    return compare(x, pcr_str(y->name), y->number);
+}
+
+// The first snapshot of a repository that is only listed.
+static int list(struct pcr_repository *r, struct pacer_error *err) {
+    struct pcr_found *found = NULL;
+    int code = pcr_layout_scan(r->dir, NULL, &r->listed_arena, &found, err);
+    if (code < 0)
+        return code;
+    size_t n = 0;
+    for (const struct pcr_found *f = found; f; f = f->next)
+        n++;
+    struct snapshot *s = snapshot_alloc(n);
+    for (const struct pcr_found *f = found; f && s; f = f->next) {
+        struct entry *entry =
+            entry_create(f->name, f->version, f->number, PCR_MODEL_LOADING, "", NULL);
+        if (entry) {
+            s->entries[s->n++] = entry;
+        } else {
+            snapshot_destroy(s);
+            s = NULL;
+        }
+    }
+    if (!s)
+        return pcr_err(err, PACER_ENOMEM, "repository", "out of memory");
+    qsort(s->entries, s->n, sizeof(struct entry *), by_name);
+    publish(r, s);
+    r->listed = found;
+    return 0;
+}
+
+int pcr_repository_list(const struct pcr_repository_options *options, struct pcr_repository **out,
+                        struct pacer_error *err) {
+    *out = NULL;
+    struct pcr_repository *r = create(options, snapshot_alloc(0), pcr_reaper_create(), err);
+    if (!r)
+        return PACER_ENOMEM;
+    int code = list(r, err);
     if (code < 0)
         pcr_repository_close(r);
     else
@@ -600,12 +675,23 @@ int pcr_repository_prepare(struct pcr_repository *r, const struct pcr_repository
     pthread_mutex_lock(&r->writers); // until the candidate is published or discarded
     struct pcr_repository *next =
         create(options, snapshot_copy(now(r)), pcr_reaper_ref(r->reaper), err);
-    int code = next ? scan(next, err) : PACER_ENOMEM;
+    int code = !next ? PACER_ENOMEM : r->listed ? load_all(next, r->listed, err) : scan(next, err);
+    r->listed = NULL;
+    pcr_arena_fini(&r->listed_arena);
     if (code < 0)
         pcr_repository_discard(r, next);
     else
         *candidate = next;
     return code;
+}
+
+bool pcr_repository_differs(struct pcr_repository *r, struct pcr_repository *candidate) {
+    const struct snapshot *a = now(r);
+    const struct snapshot *b = now(candidate);
+    bool same = a->n == b->n;
+    for (size_t i = 0; i < a->n && same; i++)
+        same = a->entries[i] == b->entries[i];
+    return !same;
 }
 
 void pcr_repository_publish(struct pcr_repository *r, struct pcr_repository *candidate) {

@@ -364,7 +364,9 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
     if (!s->name)
         return out_of_memory(err);
     memcpy(s->version, file->version, sizeof s->version);
-    int code = create(s, file, path, options, err);
+    int code = pcr_session_may_load(err);
+    if (code == 0)
+        code = create(s, file, path, options, err);
     if (code == 0)
         code = keep_externals(s, file, err);
     if (code == 0 && (code = read_values(s, file, err)) < 0)
@@ -373,6 +375,8 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
         code = read_metadata(s, err);
     if (code == 0)
         code = read_labels(s, file, err);
+    if (code == 0)
+        code = pcr_session_may_load(err);
     if (code == 0 && !options->skip_warm_up && (code = pcr_session_warm_up(s, err)) < 0)
         return pcr_err_prefix(err, code, "%s", path);
     s->has_loop = file->has_loop;

@@ -83,6 +83,8 @@ struct pacer_session {
     struct pcr_session_entry *entry; // the registry's
 };
 
+// 0, or PACER_ECANCELED after pcr_infer_stop_loading.
+int pcr_session_may_load(struct pacer_error *err);
 // Loads, without the registry. `path` and `folder` as in pcr_model_file_open.
 int pcr_session_open(const char *path, const char *folder,
                      const struct pacer_session_options *options, struct pacer_session **out,

@@ -19,9 +19,10 @@
 // is answered.
 struct pcr_generation {
     atomic_uint refs;
-    struct pcr_config *config;       // owned
+    struct pcr_config *config;       // one reference
     struct pcr_decision **decisions; // owned
     size_t n_decisions;
+    bool loading; // of the start: decisions and documents answer that they are still to come
     struct pcr_router *router; // owned; made by pcr_generation_route
     struct pcr_arena arena;    // owns the two documents and the route table
     struct pcr_str openapi;    // GET /openapi.json, rendered once
@@ -48,6 +49,7 @@ struct pcr_app {
     uint64_t started_real_ns; // wall clock, the same on every loop
     // Connections and requests, summed over all loops; on any loop's thread.
     void (*http_stats)(const struct pcr_app *app, struct pcr_http_server_stats *out);
+    atomic_bool *loading;  // not ready yet; NULL counts as false
     atomic_bool *draining; // no longer ready; NULL counts as false
 };
 

@@ -63,9 +63,7 @@ static int compile_decisions(struct pcr_generation *generation, struct pcr_repos
     return rc;
 }
 
-int pcr_generation_create(struct pcr_config *config, struct pcr_repository *repository,
-                          struct pcr_generation **out) {
-    *out = NULL;
+static struct pcr_generation *alloc(struct pcr_config *config) {
     struct pcr_generation *generation = calloc(1, sizeof *generation);
     size_t room = config->n_decisions ? config->n_decisions : 1;
     struct pcr_decision **decisions = calloc(room, sizeof(struct pcr_decision *));
@@ -73,24 +71,47 @@ int pcr_generation_create(struct pcr_config *config, struct pcr_repository *repo
         free(generation);
         free(decisions);
         pcr_log(PCR_LOG_ERROR, "server", "out of memory");
-        return PACER_ENOMEM;
+        return NULL;
     }
     atomic_init(&generation->refs, 1);
     pcr_arena_init(&generation->arena, 64u << 20);
     generation->decisions = decisions;
+    pcr_config_ref(config);
     generation->config = config;
+    return generation;
+}
+
+static int route(struct pcr_generation *generation) {
     struct pacer_error err;
-    int rc = compile_decisions(generation, repository);
-    if (rc == 0) {
-        rc = pcr_generation_route(generation, config->server_name, &err);
-        if (rc < 0)
-            pcr_log(PCR_LOG_ERROR, "config", "%s", err.message);
-    }
-    if (rc < 0) {
-        generation->config = NULL; // stays the caller's
+    int rc = pcr_generation_route(generation, generation->config->server_name, &err);
+    if (rc < 0)
+        pcr_log(PCR_LOG_ERROR, "config", "%s", err.message);
+    return rc;
+}
+
+// Takes over the creator's reference where it failed.
+static int hand_out(struct pcr_generation *generation, int rc, struct pcr_generation **out) {
+    *out = rc < 0 ? NULL : generation;
+    if (rc < 0)
         pcr_generation_unref(generation);
-        return rc;
-    }
-    *out = generation;
-    return 0;
+    return rc;
+}
+
+int pcr_generation_create(struct pcr_config *config, struct pcr_repository *repository,
+                          struct pcr_generation **out) {
+    struct pcr_generation *generation = alloc(config);
+    *out = NULL;
+    if (!generation)
+        return PACER_ENOMEM;
+    int rc = compile_decisions(generation, repository);
+    return hand_out(generation, rc < 0 ? rc : route(generation), out);
+}
+
+int pcr_generation_create_loading(struct pcr_config *config, struct pcr_generation **out) {
+    struct pcr_generation *generation = alloc(config);
+    *out = NULL;
+    if (!generation)
+        return PACER_ENOMEM;
+    generation->loading = true;
+    return hand_out(generation, route(generation), out);
 }

@@ -20,6 +20,11 @@ static void let_go(void *generation) {
 // A document lives as long as its generation, which a reload may end before a slow client has it.
 static void serve_document(struct pcr_app *app, struct pcr_http_request *request,
                            struct pcr_str document) {
+    if (app->generation->loading) {
+        pcr_reply_error(request, 503,
+                        "the models that this document tells of are still being loaded; try again");
+        return;
+    }
     if (!pcr_arena_on_reset(&request->arena, let_go, app->generation)) {
         pcr_reply_error(request, 503, "out of memory");
         return;
@@ -184,6 +189,15 @@ static void decide(struct pcr_app *app, struct pcr_http_request *request,
     pcr_decide(&self->call);
 }
 
+// In the place of `decide` until the models are there.
+static void decide_later(struct pcr_app *app, struct pcr_http_request *request,
+                         const struct pcr_route_match *match) {
+    (void)app;
+    const struct pcr_config_decision *decision = match->route->user;
+    pcr_reply_error(request, 503, "model '%.200s' is still being loaded; try again",
+                    decision->model);
+}
+
 // --- generations --------------------------------------------------------------------------------
 
 void pcr_generation_ref(struct pcr_generation *generation) {
@@ -199,7 +213,7 @@ void pcr_generation_unref(struct pcr_generation *generation) {
     for (size_t i = 0; i < generation->n_decisions; i++)
         pcr_decision_destroy(generation->decisions[i]);
     free(generation->decisions);
-    pcr_config_destroy(generation->config);
+    pcr_config_unref(generation->config);
     pcr_arena_fini(&generation->arena);
     free(generation);
 }
@@ -222,23 +236,24 @@ static int render(struct pcr_generation *generation, const char *server_name, bo
 
 int pcr_generation_route(struct pcr_generation *generation, const char *server_name,
                          struct pacer_error *err) {
-    size_t n_fixed = PCR_COUNT_OF(fixed_routes), n = n_fixed + generation->n_decisions;
+    const struct pcr_config *config = generation->config;
+    bool loading = generation->loading;
+    size_t n_decisions = loading ? config->n_decisions : generation->n_decisions;
+    size_t n_fixed = PCR_COUNT_OF(fixed_routes), n = n_fixed + n_decisions;
     struct pcr_route *routes = calloc(n, sizeof *routes);
     if (!routes)
         return pcr_err(err, PACER_ENOMEM, "server", "out of memory for %zu routes", n);
     memcpy(routes, fixed_routes, sizeof fixed_routes);
-    for (size_t i = 0; i < generation->n_decisions; i++) {
-        struct pcr_decision *decision = generation->decisions[i];
+    for (size_t i = 0; i < n_decisions; i++)
         routes[n_fixed + i] = (struct pcr_route){
             .method = PCR_HTTP_POST,
-            .pattern = pcr_decision_path(decision),
-            .handler = decide,
-            .user = decision,
+            .pattern = config->decisions[i].path,
+            .handler = loading ? decide_later : decide,
+            .user = loading ? (void *)&config->decisions[i] : generation->decisions[i],
         };
-    }
     int rc = pcr_router_create(routes, n, &generation->router, err);
     free(routes);
-    if (rc < 0)
+    if (rc < 0 || loading)
         return rc;
     if (render(generation, server_name, true, &generation->openapi) < 0 ||
         render(generation, server_name, false, &generation->contracts) < 0)

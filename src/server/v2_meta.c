@@ -76,11 +76,14 @@ void pcr_v2_live(struct pcr_app *app, struct pcr_http_request *request,
     pcr_reply_json(request, 200, PCR_STR("{\"live\":true}"));
 }
 
+static bool is_set(const atomic_bool *flag) {
+    return flag && atomic_load_explicit(flag, memory_order_relaxed);
+}
+
 void pcr_v2_ready(struct pcr_app *app, struct pcr_http_request *request,
                   const struct pcr_route_match *match) {
     (void)match;
-    bool draining = app->draining && atomic_load_explicit(app->draining, memory_order_relaxed);
-    if (!draining && pcr_repository_ready(app->repository))
+    if (!is_set(app->loading) && !is_set(app->draining) && pcr_repository_ready(app->repository))
         pcr_reply_json(request, 200, PCR_STR("{\"ready\":true}"));
     else
         pcr_reply_json(request, 503, PCR_STR("{\"ready\":false}"));

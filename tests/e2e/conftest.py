@@ -132,6 +132,10 @@ class Server:
                 pytest.fail(f"no {pattern!r} in the log after {seconds} s:\n{self.log}")
             time.sleep(0.01)
 
+    def wait_listening(self):
+        """Until it answers; its models may still be being loaded."""
+        self.port = int(self.wait_for_log(r"listening on \S*?:(\d+),").group(1))
+
     def wait_ready(self):
         # The log says which port the kernel chose.
         self.port = int(self.wait_for_log(r"ready on \S*?:(\d+):").group(1))

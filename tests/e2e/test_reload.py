@@ -174,7 +174,8 @@ APPLIED = {
 # Keys with a test of their own below; the effect of two (http.pipelined_max, http.write_timeout_ms) shows only to a
 # peer that reads nothing for long, and the call that hands them over is the one for all of http.*.
 ELSEWHERE = {"models_dir", "log_level", "log_format", "access_log", "drain_ms", "http.write_timeout_ms",
-             "http.pipelined_max", "http.body_rate_min", "cors.max_age_s", "models", "request_timeout_ms"}
+             "http.pipelined_max", "http.body_rate_min", "cors.max_age_s", "models", "request_timeout_ms",
+             "watch_models_ms"}
 
 
 def rows():

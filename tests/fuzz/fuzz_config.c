@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             PCR_ASSERT(decision->fallback_action || !(decision->min_confidence > 0));
         }
     }
-    pcr_config_destroy(config);
+    pcr_config_unref(config);
     pcr_config_faults_fini(&faults);
     return 0;
 }

@@ -39,7 +39,8 @@ static inline struct rig *open_rig(const char *const *models, size_t n_models,
         snprintf(from, sizeof from, "%.*s.onnx", (int)file.len, file.ptr);
         put_model(to, from);
     }
-    struct pcr_repository_options options = {rig->dir, configs, n_configs, 1};
+    struct pcr_repository_options options = {
+        .models_dir = rig->dir, .models = configs, .n_models = n_configs, .intra_op_threads = 1};
     if (pcr_repository_open(&options, &rig->repository, NULL) ||
         pcr_engine_create(1, jobs_max, &rig->engine, NULL) || pcr_loop_create(&rig->loop, NULL))
         return NULL;

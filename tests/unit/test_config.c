@@ -29,7 +29,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     struct fixture *f = *state;
-    pcr_config_destroy(f->config);
+    pcr_config_unref(f->config);
     pcr_config_faults_fini(&f->faults);
     char schema[160];
     snprintf(schema, sizeof schema, "%s/c.json", f->dir);
@@ -44,7 +44,7 @@ static int load_bytes(struct fixture *f, struct pcr_str text,
                       const struct pcr_config_override *overrides, size_t n_overrides) {
     struct pacer_error err;
     assert_int_equal(pcr_file_write(f->file, text, &err), 0);
-    pcr_config_destroy(f->config);
+    pcr_config_unref(f->config);
     pcr_config_faults_fini(&f->faults);
     pcr_config_faults_init(&f->faults);
     return pcr_config_load(f->file, overrides, n_overrides, &f->config, &f->faults);

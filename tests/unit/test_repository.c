@@ -98,7 +98,8 @@ static void put_version(const char *dir, const char *version, const char *model)
 
 static struct pcr_repository *open_repository(const char *dir,
                                               const struct pcr_model_config *models, size_t n) {
-    struct pcr_repository_options options = {dir, models, n, 1};
+    struct pcr_repository_options options = {
+        .models_dir = dir, .models = models, .n_models = n, .intra_op_threads = 1};
     struct pcr_repository *repository;
     struct pacer_error err = {0};
     if (pcr_repository_open(&options, &repository, &err) < 0)
@@ -110,7 +111,8 @@ static struct pcr_repository *open_repository(const char *dir,
 static int rescan_with(struct pcr_repository *r, const char *dir,
                        const struct pcr_model_config *models, size_t n, bool publish,
                        struct pacer_error *err) {
-    struct pcr_repository_options options = {dir, models, n, 1};
+    struct pcr_repository_options options = {
+        .models_dir = dir, .models = models, .n_models = n, .intra_op_threads = 1};
     struct pcr_repository *candidate;
     int code = pcr_repository_prepare(r, &options, &candidate, err);
     if (code == 0)
@@ -197,7 +199,8 @@ static void both_layouts_are_served(void **state) {
 
 static void a_missing_directory_is_told(void **state) {
     (void)state;
-    struct pcr_repository_options options = {"/no/such/dir", NULL, 0, 1};
+    struct pcr_repository_options options = {
+        .models_dir = "/no/such/dir", .models = NULL, .n_models = 0, .intra_op_threads = 1};
     struct pcr_repository *r;
     struct pacer_error err = {0};
     assert_int_equal(pcr_repository_open(&options, &r, &err), PACER_ENOTFOUND);
@@ -374,7 +377,8 @@ static void a_discarded_candidate_was_never_there(void **state) {
     put_model(in(dir, "new.onnx"), "plus1.onnx");
     assert_int_equal(unlink(in(dir, "gone.onnx")), 0);
     struct pcr_model_config configs[] = {{.name = "m", .max_batch_size = 4}, {.name = "absent"}};
-    struct pcr_repository_options options = {dir, configs, 2, 1};
+    struct pcr_repository_options options = {
+        .models_dir = dir, .models = configs, .n_models = 2, .intra_op_threads = 1};
     struct pcr_repository *candidate;
     assert_int_equal(pcr_repository_prepare(r, &options, &candidate, &err), 0);
     expect_index(candidate, "absent/ FAILED!, m/1 READY, new/1 READY, off/1 UNLOADED!");
@@ -420,6 +424,126 @@ static void unloading_lasts_until_loading(void **state) {
     assert_int_equal(rescan_with(r, dir, NULL, 0, true, &err), 0);
     expect_index(r, "n/1 READY");
     assert_int_equal(pcr_repository_load(r, PCR_STR("m"), &err), PACER_ENOTFOUND);
+    pcr_repository_close(r);
+}
+
+static void a_model_that_is_unloaded_stays_so_with_a_new_version(void **state) {
+    const char *dir = *state;
+    struct pacer_error err = {0};
+    put_version(in(dir, "m"), "1", "plus1.onnx");
+    struct pcr_repository *r = open_repository(dir, NULL, 0);
+    assert_int_equal(pcr_repository_unload(r, PCR_STR("m"), &err), 0);
+    put_version(in(dir, "m"), "2", "plus2.onnx");
+    assert_int_equal(rescan_with(r, dir, NULL, 0, true, &err), 0);
+    expect_index(r, "m/1 UNLOADED!");
+    assert_int_equal(pcr_repository_load(r, PCR_STR("m"), &err), 0);
+    expect_index(r, "m/1 READY, m/2 READY");
+    pcr_repository_close(r);
+}
+
+static struct pcr_repository *prepare(struct pcr_repository *r,
+                                      const struct pcr_repository_options *options) {
+    struct pcr_repository *candidate;
+    struct pacer_error err = {0};
+    if (pcr_repository_prepare(r, options, &candidate, &err) < 0)
+        fail_msg("%s", err.message);
+    return candidate;
+}
+
+static void a_listed_repository_is_loaded_later(void **state) {
+    const char *dir = *state;
+    struct pacer_error err = {0};
+    put_model(in(dir, "b.onnx"), "plus1.onnx");
+    put_model(in(dir, "bad.onnx"), "truncated.onnx");
+    put_version(in(dir, "a"), "10", "plus2.onnx");
+    put_version(in(dir, "a"), "9", "plus1.onnx");
+    struct pcr_model_config absent = {.name = "absent"};
+    struct pcr_repository_options options = {.models_dir = dir, .models = &absent, .n_models = 1};
+    struct pcr_repository *r;
+    assert_int_equal(pcr_repository_list(&options, &r, &err), 0);
+    expect_index(r, "a/9 LOADING, a/10 LOADING, b/1 LOADING, bad/1 LOADING");
+    assert_false(pcr_repository_ready(r));
+    assert_null(get(r, "b", "", &err));
+    assert_int_equal(err.code, PACER_EBUSY);
+    assert_string_equal(err.message, "model 'b' is still being loaded; try again");
+    assert_null(get(r, "nobody", "", &err));
+    assert_int_equal(err.code, PACER_ENOTFOUND);
+    struct pcr_repository *candidate = prepare(r, &options);
+    expect_index(r, "a/9 LOADING, a/10 LOADING, b/1 LOADING, bad/1 LOADING");
+    assert_true(pcr_repository_differs(r, candidate));
+    pcr_repository_publish(r, candidate);
+    expect_index(r, "a/9 READY, a/10 READY, absent/ FAILED!, b/1 READY, bad/1 FAILED!");
+    put_model(in(dir, "new.onnx"), "plus1.onnx"); // what was listed counts once
+    candidate = prepare(r, &options);
+    expect_index(candidate,
+                 "a/9 READY, a/10 READY, absent/ FAILED!, b/1 READY, bad/1 FAILED!, new/1 READY");
+    pcr_repository_discard(r, candidate);
+    pcr_repository_close(r);
+    options.models_dir = "/no/such/dir";
+    assert_int_equal(pcr_repository_list(&options, &r, &err), PACER_ENOTFOUND);
+    assert_null(r);
+}
+
+static void a_look_that_finds_the_same_differs_in_nothing(void **state) {
+    const char *dir = *state;
+    put_model(in(dir, "m.onnx"), "plus1.onnx");
+    struct pcr_repository *r = open_repository(dir, NULL, 0);
+    struct pcr_repository_options options = {.models_dir = dir};
+    struct pcr_repository *candidate = prepare(r, &options);
+    assert_false(pcr_repository_differs(r, candidate));
+    pcr_repository_discard(r, candidate);
+    put_model(in(dir, "m.onnx"), "truncated.onnx");
+    candidate = prepare(r, &options);
+    assert_true(pcr_repository_differs(r, candidate)); // in what the index says of it
+    pcr_repository_publish(r, candidate);
+    put_model(in(dir, "m.onnx"), "plus1.onnx");
+    candidate = prepare(r, &options);
+    assert_true(pcr_repository_differs(r, candidate));
+    pcr_repository_discard(r, candidate);
+    pcr_repository_close(r);
+}
+
+static bool only_second(void *ctx, const char *path) {
+    ++*(int *)ctx;
+    return strstr(path, "second") != NULL;
+}
+
+static void a_refused_file_is_tried_again_where_it_is_worth_it(void **state) {
+    const char *dir = *state;
+    put_model(in(dir, "first.onnx"), "truncated.onnx");
+    put_model(in(dir, "good.onnx"), "plus1.onnx");
+    put_model(in(dir, "second.onnx"), "plus1.onnx");
+    struct pcr_repository *r = open_repository(dir, NULL, 0);
+    put_model(in(dir, "second.onnx"), "truncated.onnx");
+    assert_int_equal(rescan_with(r, dir, NULL, 0, true, NULL), 0);
+    expect_index(r, "first/1 FAILED!, good/1 READY, second/1 READY!");
+    for (int i = 0; i < 2; i++)
+        put_model(in(dir, i ? "first.onnx" : "second.onnx"), "plus2.onnx");
+    int asked = 0;
+    struct pcr_repository_options options = {
+        .models_dir = dir, .retry = only_second, .retry_ctx = &asked};
+    pcr_repository_publish(r, prepare(r, &options));
+    expect_index(r, "first/1 FAILED!, good/1 READY, second/1 READY");
+    assert_int_equal(asked, 2); // of those that were refused
+    assert_int_equal(pcr_repository_load(r, PCR_STR("first"), NULL), 0); // asked for by name
+    pcr_repository_close(r);
+}
+
+static void nothing_is_loaded_any_more_at_the_end(void **state) {
+    const char *dir = *state;
+    struct pacer_error err = {0};
+    put_model(in(dir, "m.onnx"), "plus1.onnx");
+    struct pcr_repository_options options = {.models_dir = dir};
+    struct pcr_repository *r;
+    struct pcr_repository *candidate;
+    assert_int_equal(pcr_repository_list(&options, &r, &err), 0);
+    pcr_infer_stop_loading(true);
+    assert_int_equal(pcr_repository_prepare(r, &options, &candidate, &err), PACER_ECANCELED);
+    assert_null(candidate);
+    assert_int_equal(pcr_repository_load(r, PCR_STR("m"), &err), PACER_ECANCELED);
+    pcr_infer_stop_loading(false);
+    assert_int_equal(pcr_repository_load(r, PCR_STR("m"), &err), 0);
+    expect_index(r, "m/1 READY");
     pcr_repository_close(r);
 }
 
@@ -492,6 +616,16 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_discarded_candidate_was_never_there, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(unloading_lasts_until_loading, make_temp_dir,
+                                        remove_temp_dir),
+        cmocka_unit_test_setup_teardown(a_model_that_is_unloaded_stays_so_with_a_new_version,
+                                        make_temp_dir, remove_temp_dir),
+        cmocka_unit_test_setup_teardown(a_listed_repository_is_loaded_later, make_temp_dir,
+                                        remove_temp_dir),
+        cmocka_unit_test_setup_teardown(a_look_that_finds_the_same_differs_in_nothing,
+                                        make_temp_dir, remove_temp_dir),
+        cmocka_unit_test_setup_teardown(a_refused_file_is_tried_again_where_it_is_worth_it,
+                                        make_temp_dir, remove_temp_dir),
+        cmocka_unit_test_setup_teardown(nothing_is_loaded_any_more_at_the_end, make_temp_dir,
                                         remove_temp_dir),
         cmocka_unit_test_setup_teardown(readers_never_miss_a_model_that_is_replaced, make_temp_dir,
                                         remove_temp_dir),
