@@ -2,6 +2,7 @@
 """What `make install` leaves behind works from where it was put: the program, the library, its headers."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -60,20 +61,31 @@ def test_headers_stand_alone(installed, compiler, tmp_path):
         assert done.returncode == 0, done.stderr
 
 
-def test_a_c_program_embeds_the_library(installed, tmp_path):
+def build_and_run(installed, source, tmp_path, *flags):
+    """What a program that sees only what was installed prints when it is given the coach's model."""
     if sanitized():
         pytest.skip("a sanitized library needs a sanitized program around it")
     pc = next(installed.rglob("pacer.pc"))
     env = {**os.environ, "PKG_CONFIG_PATH": str(pc.parent)}
-    flags = subprocess.run(["pkg-config", f"--define-variable=prefix={installed}", "--cflags", "--libs", "pacer"],
-                           env=env, capture_output=True, text=True, check=True).stdout.split()
-    program = tmp_path / "embed"
-    source = pathlib.Path(__file__).parent / "embed" / "embed.c"
-    subprocess.run([shutil.which("cc"), "-Wall", "-Wextra", "-Werror", "-o", program, source, *flags], check=True)
+    pkg = subprocess.run(["pkg-config", f"--define-variable=prefix={installed}", "--cflags", "--libs", "pacer"],
+                         env=env, capture_output=True, text=True, check=True).stdout.split()
+    program = tmp_path / "program"
+    subprocess.run([shutil.which("cc"), "-Wall", "-Wextra", "-Werror", "-o", program, source, *pkg, *flags], check=True)
     libdir = next(installed.rglob("libpacer.so")).parent
     model = ROOT / "examples" / "coach" / "models" / "regime.onnx"
     done = subprocess.run([program, model], env={**os.environ, "LD_LIBRARY_PATH": str(libdir)},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "calm 0.758" in done.stdout
-    assert "action" in done.stdout.splitlines()[-1]
+    return done.stdout
+
+
+def test_a_c_program_embeds_the_library(installed, tmp_path):
+    out = build_and_run(installed, pathlib.Path(__file__).parent / "embed" / "embed.c", tmp_path)
+    assert "calm 0.758" in out
+    assert "action" in out.splitlines()[-1]
+
+
+def test_the_example_asks_from_many_threads(installed, tmp_path):
+    out = build_and_run(installed, ROOT / "examples" / "embed" / "batch.c", tmp_path, "-lpthread")
+    rows, runs, failed = map(int, re.match(r"(\d+) rows in (\d+) runs, (\d+) failed", out).groups())
+    assert rows == 16000 and failed == 0 and 16000 / 64 <= runs <= 16000

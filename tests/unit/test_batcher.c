@@ -14,7 +14,7 @@
 struct doubler {
     atomic_uint calls, longest, running, most_running;
     atomic_uint sleep_us;
-    pthread_t last_thread;
+    atomic_ulong last_thread;
 };
 
 static int run_doubler(void *ctx, struct pacer_batch_item *const *items, size_t n) {
@@ -26,7 +26,7 @@ static int run_doubler(void *ctx, struct pacer_batch_item *const *items, size_t 
     if (n > atomic_load(&d->longest))
         atomic_store(&d->longest, (unsigned)n);
     atomic_fetch_add(&d->calls, 1);
-    d->last_thread = pthread_self();
+    atomic_store(&d->last_thread, pthread_self());
     usleep(atomic_load(&d->sleep_us));
     for (size_t i = 0; i < n; i++) {
         int in = *(const int *)items[i]->input;
@@ -82,7 +82,7 @@ static void a_lone_caller_runs_it_himself(void **state) {
         int out = 0;
         assert_int_equal(pacer_batcher_infer(batcher, &i, &out), 0);
         assert_int_equal(out, 2 * i);
-        assert_true(pthread_equal(d.last_thread, pthread_self()));
+        assert_true(pthread_equal(atomic_load(&d.last_thread), pthread_self()));
     }
     pacer_batcher_stats(batcher, &stats);
     assert_int_equal(stats.batches, 100);
