@@ -90,9 +90,11 @@ static uint64_t sooner(uint64_t a, uint64_t b) { // 0 is never
     return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-static void set_deadline(struct pcr_call_state *state) {
+static void set_deadline(struct pcr_call_state *state, bool is_read) {
     const struct pcr_infer_call *call = state->call;
-    uint64_t timeout_ns = call->timeout_ns ? call->timeout_ns : call->model->config.timeout_ns;
+    uint64_t timeout_ns = call->timeout_ns;
+    if (timeout_ns == 0 && (is_read || !call->timeout_comes))
+        timeout_ns = call->model->config.timeout_ns;
     uint64_t own_ns;
     if (timeout_ns == 0 || __builtin_add_overflow(call->received_ns, timeout_ns, &own_ns))
         own_ns = 0;
@@ -322,7 +324,7 @@ bool pcr_call_read(struct pcr_call_state *state, uint64_t *now_ns) {
     if (call->status < 0)
         return false;
     classify(state);
-    set_deadline(state);
+    set_deadline(state, true);
     state->queued_ns = *now_ns;
     return true;
 }
@@ -398,7 +400,7 @@ static bool begin(struct pcr_call_state *state, uint64_t *now_ns) {
         call->status = pcr_err(&call->error, PACER_ENOMEM, "engine", "out of memory");
         return false;
     }
-    set_deadline(state);
+    set_deadline(state, false);
     if (!pcr_call_is_wanted(state, *now_ns) || !has_a_chance(state, turn, *now_ns))
         return false;
     if (call->read && call->is_large) {

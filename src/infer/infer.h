@@ -262,6 +262,7 @@ struct pcr_infer_call {      // the caller's memory until `done`
     uint64_t deadline_ns; // monotonic; 0: none. What cannot be computed by then fails with
                           // PACER_ETIMEDOUT, at once if that can be foreseen
     uint64_t timeout_ns;  // the client's own, from received_ns on, instead of the model's; 0: none
+    bool timeout_comes;   // `read` may set one: the model's does not count before
     uint64_t received_ns; // monotonic; 0: at submit
     // results, set before `done`
     int status;

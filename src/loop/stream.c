@@ -95,6 +95,18 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
     *buf = uv_buf_init(stream->loop->read_buffer, PCR_LOOP_READ_BYTES);
 }
 
+// libuv calls it the end of the file, without another read, when a reset comes together with the
+// last bytes; the socket still knows better.
+static int end_status(const struct pcr_stream *stream) {
+    uv_os_fd_t fd;
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (uv_fileno(&stream->handle, &fd) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error == 0)
+        return 0;
+    return pcr_uv_code(-error);
+}
+
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     struct pcr_stream *stream = PCR_CONTAINER_OF(uv, struct pcr_stream, stream);
     if (n > 0) {
@@ -106,7 +118,7 @@ static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     } else if (n < 0) {
         stream->ended = true;
         uv_read_stop(uv);
-        stream->events.end(stream->ctx, n == UV_EOF ? 0 : pcr_uv_code((int)n));
+        stream->events.end(stream->ctx, n == UV_EOF ? end_status(stream) : pcr_uv_code((int)n));
     }
 }
 

@@ -60,8 +60,9 @@ static int read_request(struct pcr_infer_call *call) { // on the loop or a worke
     call->run = infer->v2.run;
     call->writes_no_text = wants_no_text(&infer->v2);
     uint64_t ns;
-    if (infer->v2.timeout_us && !__builtin_mul_overflow(infer->v2.timeout_us, PCR_NS_PER_US, &ns))
-        call->timeout_ns = ns;
+    if (infer->v2.timeout_us && !__builtin_mul_overflow(infer->v2.timeout_us, PCR_NS_PER_US, &ns) &&
+        (call->timeout_ns == 0 || ns < call->timeout_ns))
+        call->timeout_ns = ns; // of two the sooner
     call->priority = priority_of(infer->v2.priority);
     return 0;
 }
@@ -149,6 +150,7 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         .priority = PCR_PRIORITY_DEFAULT,
         .deadline_ns = pcr_request_deadline(app, request),
         .timeout_ns = timeout_ns,
+        .timeout_comes = true,
         .received_ns = request->received_ns,
     };
     request->user = infer;
