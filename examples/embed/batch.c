@@ -33,8 +33,8 @@ static int run_batch(void *ctx, struct pacer_batch_item *const *items, size_t n)
     const int64_t shape[2] = {(int64_t)n, (int64_t)model->width};
     const struct pacer_tensor input = {model->input->name, PACER_FP32, 2, shape, rows};
     struct pacer_result *result;
-    int code = pacer_session_run(model->session, &(struct pacer_run){&input, 1, NULL, 0}, &result,
-                                 NULL);
+    int code =
+        pacer_session_run(model->session, &(struct pacer_run){&input, 1, NULL, 0}, &result, NULL);
     free(rows);
     if (code < 0)
         return code;

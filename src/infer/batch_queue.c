@@ -28,7 +28,7 @@
 #include "infer/batch_queue.h"
 
 #define FAIR_EVERY 8
-#define SMOOTH 8 // batches
+#define SMOOTH 8      // batches
 #define SCAN_MAX 4096 // items looked at for one batch, which happens under somebody's lock
 
 void pcr_batch_queue_init(struct pcr_batch_queue *queue, const struct pcr_batch_options *options) {
@@ -56,7 +56,8 @@ static uint64_t weight_of(const struct pcr_batch_item *item, uint64_t rows) {
 // What an item adds to a batch: all its rows, or a piece.
 static uint64_t rows_to_take(const struct pcr_batch_queue *queue,
                              const struct pcr_batch_item *item) {
-    uint64_t most = item->piece_rows ? item->piece_rows : queue->options.rows_max / item->row_weight;
+    uint64_t most =
+        item->piece_rows ? item->piece_rows : queue->options.rows_max / item->row_weight;
     most = most ? most : 1;
     return item->divisible && item->rows > most ? most : item->rows;
 }
@@ -235,8 +236,8 @@ struct filling {
 };
 
 // Whether the batch still ends in time with this item, too.
-static bool ends_in_time(const struct pcr_batch_queue *queue, uint64_t weight,
-                         uint64_t deadline_ns, uint64_t now_ns) {
+static bool ends_in_time(const struct pcr_batch_queue *queue, uint64_t weight, uint64_t deadline_ns,
+                         uint64_t now_ns) {
     uint64_t ns = pcr_cost_ns(&queue->cost, weight);
     return ns == UINT64_MAX || deadline_ns == UINT64_MAX ||
            saturating_add(saturating_add(now_ns, ns), queue->margin_ns) <= deadline_ns;
@@ -259,8 +260,7 @@ static void fill_from(struct pcr_batch_queue *queue, unsigned priority, uint64_t
             continue;
         uint64_t deadline_ns = item->deadline_ns ? item->deadline_ns : UINT64_MAX;
         uint64_t tightest_ns = deadline_ns < f->tightest_ns ? deadline_ns : f->tightest_ns;
-        uint64_t weight =
-            saturating_add(batch->weight, weight_of(item, rows_to_take(queue, item)));
+        uint64_t weight = saturating_add(batch->weight, weight_of(item, rows_to_take(queue, item)));
         if (batch->n > 0 && (weight > queue->options.rows_max ||
                              !ends_in_time(queue, weight, tightest_ns, now_ns))) {
             f->full = true;

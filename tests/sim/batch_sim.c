@@ -195,15 +195,14 @@ static void arrive(struct sim *sim, struct request *request, uint64_t now_ns) {
         lane->n_window++;
         return;
     }
-    request->refused = pcr_batch_queue_add(&lane->queue, &request->item, now_ns, &retry_ns) !=
-                       PCR_BATCH_ADMITTED;
+    request->refused =
+        pcr_batch_queue_add(&lane->queue, &request->item, now_ns, &retry_ns) != PCR_BATCH_ADMITTED;
 }
 
 static uint64_t window_ready_ns(const struct lane *lane) {
     if (lane->n_window == 0 || lane->window_runs)
         return FOREVER;
-    const struct request *first =
-        PCR_LIST_ENTRY(lane->window.next, struct request, item.node);
+    const struct request *first = PCR_LIST_ENTRY(lane->window.next, struct request, item.node);
     return lane->n_window >= WINDOW_ROWS ? first->arrived_ns : first->arrived_ns + WINDOW_NS;
 }
 
@@ -323,8 +322,7 @@ static struct request *make_requests(const struct scenario *s) {
             .model = (unsigned)(uniform() * s->n_models),
         };
         if (s->deadline_ms)
-            requests[i].item.deadline_ns =
-                requests[i].arrived_ns + s->deadline_ms * PCR_NS_PER_MS;
+            requests[i].item.deadline_ns = requests[i].arrived_ns + s->deadline_ms * PCR_NS_PER_MS;
     }
     return requests;
 }
@@ -444,9 +442,10 @@ int main(int argc, char **argv) {
     bool only_check = argc > 1 && strcmp(argv[1], "--check") == 0;
     read_recorded(argc > 1 + only_check ? argv[1 + only_check] : NULL);
     find_caps();
-    printf("batching, simulated: %d requests each; small MLP 3 µs + 0.17 µs a row, big MLP 236 µs + "
-           "48 µs, trees 4 µs + 3.5 µs\n",
-           REQUESTS);
+    printf(
+        "batching, simulated: %d requests each; small MLP 3 µs + 0.17 µs a row, big MLP 236 µs + "
+        "48 µs, trees 4 µs + 3.5 µs\n",
+        REQUESTS);
     for (size_t i = 0; i < PCR_COUNT_OF(scenarios); i++) {
         struct result results[POLICIES];
         for (unsigned p = 0; p < POLICIES; p++)

@@ -308,7 +308,7 @@ static void a_tight_deadline_keeps_a_batch_short(void **state) {
         open_queue(&queue, (struct pcr_batch_options){.rows_max = 8});
         for (size_t i = 0; i < 12; i++) {
             items[i] = item_of(1);
-            items[i].deadline_ns = i == 0                   ? cost_ns(3) + 1000
+            items[i].deadline_ns = i == 0                  ? cost_ns(3) + 1000
                                    : others_have_deadlines ? 100 * MS
                                                            : 0;
             assert_int_equal(add(&queue, &items[i], 0), PCR_BATCH_ADMITTED);

@@ -64,8 +64,8 @@ static void on_done(struct pacer_batch_item *item) {
 static void init_call(struct call *call, int in) {
     memset(call, 0, sizeof *call);
     call->in = in;
-    call->item = (struct pacer_batch_item){
-        .input = &call->in, .output = &call->out, .done = on_done};
+    call->item =
+        (struct pacer_batch_item){.input = &call->in, .output = &call->out, .done = on_done};
 }
 
 static void wait_done(struct call *call) {
@@ -266,8 +266,8 @@ static void what_waits_can_be_taken_back(void **state) {
 static void a_window_is_waited_for(void **state) {
     (void)state;
     struct doubler d = {0};
-    struct pacer_batcher *batcher = open_batcher(
-        &d, (struct pacer_batcher_options){.max_wait_ms = 40, .max_batch_size = 4});
+    struct pacer_batcher *batcher =
+        open_batcher(&d, (struct pacer_batcher_options){.max_wait_ms = 40, .max_batch_size = 4});
     struct call calls[7];
     uint64_t start_ns = pcr_clock_mono_ns();
     for (int i = 0; i < 3; i++) {
@@ -330,11 +330,9 @@ static void options_are_looked_at(void **state) {
     struct pacer_batcher_options options = PACER_BATCHER_OPTIONS_INIT;
     assert_int_equal(pacer_batcher_create(NULL, &d, &options, &batcher, &err), PACER_EINVAL);
     options.threads = 1000;
-    assert_int_equal(pacer_batcher_create(run_doubler, &d, &options, &batcher, &err),
-                     PACER_EINVAL);
+    assert_int_equal(pacer_batcher_create(run_doubler, &d, &options, &batcher, &err), PACER_EINVAL);
     options = (struct pacer_batcher_options){.max_batch_size = 3};
-    assert_int_equal(pacer_batcher_create(run_doubler, &d, &options, &batcher, &err),
-                     PACER_EINVAL);
+    assert_int_equal(pacer_batcher_create(run_doubler, &d, &options, &batcher, &err), PACER_EINVAL);
     assert_non_null(strstr(err.message, "PACER_BATCHER_OPTIONS_INIT"));
     assert_null(batcher);
     assert_int_equal(pacer_batcher_create(run_doubler, &d, NULL, &batcher, &err), 0);
