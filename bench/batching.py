@@ -15,6 +15,7 @@ import random
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -29,7 +30,8 @@ MODELS = {  # name → features; what it is
 }
 DEADLINE_MS = {"mlp": 50, "mlp_big": 50, "mlp_huge": 400}
 CLOSED = 256  # connections that find a model's saturation
-OPEN = 2000  # and of the open loop, where a late answer must not hold the next request back
+OPEN = {0.7: 256, 5: 2000}  # of the open loops: a late answer must not hold the next request back
+SENT_MAX = 100_000  # requests/s; the generator cannot send more
 BEGIN, END = "<!-- batching:begin -->", "<!-- batching:end -->"
 
 
@@ -110,10 +112,10 @@ class Bench:
         figures["rate"] = figures["requests"] / (figures["duration_us"] / 1e6)
         return figures
 
-    def open_loop(self, name, port, rate, seconds, timeout_ms, seed):
+    def open_loop(self, name, port, rate, seconds, timeout_ms, seed, connections):
         command = ["taskset", "-c", str(self.args.cores[1]), str(self.args.open_loop), str(port),
                    f"/v2/models/{name}/infer", str(self.bodies[name]), f"{rate:.0f}", str(seconds),
-                   str(OPEN), str(timeout_ms), str(seed)]
+                   str(connections), str(timeout_ms), str(seed)]
         out = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
         if out.returncode != 0:
             raise SystemExit(f"bench: {out.stderr.strip()}")
@@ -126,6 +128,8 @@ class Bench:
         server, port = self.start(name, merge)
         try:
             self.wrk(name, port, connections, 1)
+            while self.stats(name, port)["batching"]["waiting"]:  # what wrk has left behind
+                time.sleep(0.05)
             before = self.stats(name, port)
             figures = self.wrk(name, port, connections, self.args.seconds)
             after = self.stats(name, port)
@@ -140,8 +144,9 @@ class Bench:
         server, port = self.start(name, merge)
         try:
             rate = share * saturation
-            self.open_loop(name, port, rate, 1, timeout_ms, seed)  # what it learns is warm-up
-            figures = self.open_loop(name, port, rate, self.args.seconds, timeout_ms, seed + 1)
+            shape = (timeout_ms, seed, OPEN[share])
+            self.open_loop(name, port, rate, 1, *shape)  # what it learns is warm-up
+            figures = self.open_loop(name, port, rate, self.args.seconds, *shape)
             cost = self.stats(name, port)["batching"]
         finally:
             server.stop()
@@ -197,6 +202,10 @@ def measure(bench, names, rounds):
                        us(median(some, "full_us")), us(bound),
                        f"{100 * median(some, 'busy'):.0f}%"])
         for merge in (True, False):
+            if 5 * best[merge] > SENT_MAX:
+                overload.append([name, "on" if merge else "off", f"{best[merge]:.0f}",
+                                 f"{5 * best[merge]:.0f}", *["–"] * 7])
+                continue
             say(f"batching: {name} at 5 times its saturation, batching {'on' if merge else 'off'}")
             timeout_ms = DEADLINE_MS[name]
             many = [bench.opened(name, merge, 5, timeout_ms, best[merge], 100 + k)
@@ -231,7 +240,8 @@ def as_markdown(outcome):
         table("Open loop at 5 times the saturation, each request with a deadline:",
               ["model", "batching", "saturation", "asked/s", "sent/s", "answered in time/s",
                "÷ saturation", "deadline", "p99 of 200s", "p50 of 503s", "generator's core"],
-              overload),
+              overload)
+        + "\n–: more than the generator can send from one core.\n",
         f"Threads with 1 model: {len(threads['one'])}; with 20 models: {len(threads['many'])} ("
         + ", ".join(f"{n} {name}" for name, n in count.items()) + ").",
     ])

@@ -10,7 +10,9 @@
 
 #define RUNS_MAX 12                        // of one size; the least of them counts
 #define SIZE_NS_MAX (8 * PCR_NS_PER_MS)    // spent on one size
-#define SWEEP_NS_MAX (100 * PCR_NS_PER_MS) // and on all of them, as far as can be foreseen
+#define SWEEP_NS_MIN (100 * PCR_NS_PER_MS) // may be spent on all of them, as far as can be foreseen
+#define SWEEP_RUNS 32                      // and so many runs of one row besides
+#define SWEEP_NS_MAX PCR_NS_PER_S          // but no more
 #define SWEEP_ROWS_MAX 256
 #define GUESS_ROWS 8 // cost twice as much as one, where it could not be measured
 #define GAIN 1.05    // sizes that gain less than that, twice, end the sweep
@@ -75,11 +77,12 @@ static int measure_rows(struct pacer_session *s, enum pcr_made_up kind, size_t n
 static void sweep(struct pacer_session *s, enum pcr_made_up kind) {
     uint64_t spent_ns = 0;
     uint64_t before_ns = s->cost.points[0].ns;
+    uint64_t most_ns = SWEEP_NS_MIN + SWEEP_RUNS * before_ns;
     unsigned idle = 0;
     for (size_t n = 2; n <= SWEEP_ROWS_MAX && idle < 2; n *= 2) {
         uint64_t foreseen_ns = 2 * before_ns * 2; // the first run, and one that counts
         uint64_t ns;
-        if (spent_ns + foreseen_ns > SWEEP_NS_MAX)
+        if (spent_ns + foreseen_ns > (most_ns < SWEEP_NS_MAX ? most_ns : SWEEP_NS_MAX))
             return;
         uint64_t start_ns = pcr_clock_mono_ns();
         if (measure_rows(s, kind, n, &ns, NULL) != 0)

@@ -138,9 +138,14 @@ static void write_ref(struct pcr_json_writer *writer, const char *schema) {
     pcr_json_object_end(writer);
 }
 
-// One parameter per `{name}` of the pattern.
-static void write_parameters(struct pcr_json_writer *writer, const char *pattern) {
-    if (!strchr(pattern, '{'))
+#define TIMEOUT_PARAMETER                                                           \
+    "{\"name\":\"X-Request-Timeout-Ms\",\"in\":\"header\",\"required\":false,"      \
+    "\"description\":\"What cannot be answered in this time is refused with 503\"," \
+    "\"schema\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":86400000}}"
+
+// One parameter per `{name}` of the pattern, and the header of what takes its time.
+static void write_parameters(struct pcr_json_writer *writer, const char *pattern, bool timed) {
+    if (!strchr(pattern, '{') && !timed)
         return;
     pcr_json_key(writer, "parameters");
     pcr_json_array_begin(writer);
@@ -156,6 +161,8 @@ static void write_parameters(struct pcr_json_writer *writer, const char *pattern
         pcr_json_raw(writer, PCR_STR("{\"type\":\"string\"}"));
         pcr_json_object_end(writer);
     }
+    if (timed)
+        pcr_json_raw(writer, PCR_STR(TIMEOUT_PARAMETER));
     pcr_json_array_end(writer);
 }
 
@@ -200,7 +207,7 @@ static void write_fixed(struct pcr_json_writer *writer, const struct pcr_route *
     pcr_json_array_begin(writer);
     pcr_json_text(writer, operation->tag);
     pcr_json_array_end(writer);
-    write_parameters(writer, route->pattern);
+    write_parameters(writer, route->pattern, binary);
     if (operation->request) {
         pcr_json_key(writer, "requestBody");
         pcr_json_object_begin(writer);
@@ -278,6 +285,7 @@ static void write_decision(struct pcr_json_writer *writer, const struct pcr_deci
     member(writer, "summary", contract_name(decision));
     pcr_json_key(writer, "tags");
     pcr_json_raw(writer, PCR_STR("[\"decisions\"]"));
+    write_parameters(writer, pcr_decision_path(decision), true);
     pcr_json_key(writer, "requestBody");
     pcr_json_object_begin(writer);
     pcr_json_key(writer, "required");
@@ -307,7 +315,8 @@ static void write_decision(struct pcr_json_writer *writer, const struct pcr_deci
     write_error(writer, "415", "The request is not application/json");
     write_error(writer, "422", "A number is beyond what can be computed with");
     write_error(writer, "500", "The answer would have broken its contract");
-    write_error(writer, "503", "The model is not available; try again later");
+    write_error(writer, "503",
+                "The model is not available or busy, or there is not enough time; try again later");
     pcr_json_object_end(writer);
 }
 

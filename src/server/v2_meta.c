@@ -241,7 +241,7 @@ static void write_config(struct pcr_json_writer *writer, const struct pcr_model 
     write_tensor_config(writer, "input", infos, n, batches);
     infos = pacer_session_outputs(model->session, &n);
     write_tensor_config(writer, "output", infos, n, batches);
-    if (model->dynamic_batching)
+    if (model->dynamic_batching || model->merges)
         pcr_json_key(writer, "dynamic_batching"), pcr_json_raw(writer, PCR_STR("{}"));
     pcr_json_key(writer, "response_cache");
     pcr_json_raw(writer, PCR_STR("{\"enable\":false}"));

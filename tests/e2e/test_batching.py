@@ -145,6 +145,17 @@ def test_rows_that_change_each_other_are_not_shared_with_strangers(crowd):
     assert stats["execution_count"] == stats["inference_count"] == 200
 
 
+def test_the_documents_say_so(crowd):
+    one = crowd()
+    paths = one.request("GET", "/openapi.json").json["paths"]
+    for path in ("/v2/models/{model}/infer", "/api/coach/recommend"):
+        names = {parameter["name"]: parameter["in"] for parameter in paths[path]["post"]["parameters"]}
+        assert names["X-Request-Timeout-Ms"] == "header"
+    assert "parameters" not in paths["/v2"]["get"]
+    assert "dynamic_batching" in one.request("GET", "/v2/models/plus1/config").json
+    assert "dynamic_batching" not in one.request("GET", "/v2/models/softmax_rows/config").json
+
+
 def retry_after(answer):
     return int(answer.headers["Retry-After"])
 

@@ -76,9 +76,13 @@ def assert_well_formed(document):
             names.append(operation.get("operationId"))
             assert operation["summary"] and operation["tags"]
             parameters = operation.get("parameters", [])
-            assert [parameter["name"] for parameter in parameters] == wanted
-            assert all(parameter["in"] == "path" and parameter["required"] is True and "schema" in parameter
-                       for parameter in parameters)
+            in_path = [parameter for parameter in parameters if parameter["in"] == "path"]
+            assert [parameter["name"] for parameter in in_path] == wanted
+            assert all(parameter["required"] is True for parameter in in_path)
+            headers = [parameter["name"] for parameter in parameters if parameter["in"] != "path"]
+            timed = path.endswith("/infer") or operation["tags"] == ["decisions"]
+            assert headers == (["X-Request-Timeout-Ms"] if timed else [])
+            assert all("schema" in parameter for parameter in parameters)
             assert "200" in operation["responses"]
             for status, response in operation["responses"].items():
                 assert re.fullmatch(r"[1-5]\d\d|default", status) and response["description"]
