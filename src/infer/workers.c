@@ -434,6 +434,7 @@ int pcr_workers_create(unsigned threads, size_t jobs_max, const OrtRunOptions *o
     return 0;
 }
 
+// Under the lock.
 static void end_waiting(struct pcr_workers *w, struct done_list *done) {
     while (!pcr_list_empty(&w->ring)) {
         struct pcr_model_queue *q = PCR_LIST_ENTRY(w->ring.next, struct pcr_model_queue, ring);
@@ -465,7 +466,9 @@ void pcr_workers_stop(struct pcr_workers *w) {
     pthread_mutex_unlock(&w->lock);
     for (unsigned i = 0; i < w->n_threads; i++)
         pthread_join(w->threads[i], NULL);
+    pthread_mutex_lock(&w->lock); // loops may still cancel
     end_waiting(w, &done);
+    pthread_mutex_unlock(&w->lock);
     deliver(done.first);
 }
 
