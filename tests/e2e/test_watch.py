@@ -100,10 +100,10 @@ def test_changed_new_and_removed_models_are_taken(server, models):
     one.wait_for_log("server: changed models are served")
     put_model("mixed", directory / "mixed.onnx")
     until(one, lambda: one.request("GET", "/v2/models/mixed/ready").status == 200)
-    assert re.search(r"server: .*models: mixed\.onnx is new\n", one.log)
+    assert re.search(r"(?m)server: .*models: mixed\.onnx is new$", one.log)
     (directory / "simple.onnx").unlink()
     until(one, lambda: one.request("GET", "/v2/models/simple/ready").status == 404)
-    assert re.search(r"server: .*models: simple\.onnx is gone\n", one.log)
+    assert re.search(r"(?m)server: .*models: simple\.onnx is gone$", one.log)
     assert set(index(one)) == {("plus1", "1"), ("mixed", "1")}
     assert "error" not in one.log
     some_looks()
