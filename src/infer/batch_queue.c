@@ -17,6 +17,10 @@
 // as batches of one can't bear. At arrival is foreseen, too, that batches are as long as they have
 // been, so it seldom comes to that.
 //
+// What was learnt may be wrong: a machine that was busy or stood still has made runs look longer
+// than all deadlines. Then everything would be refused, and nothing would run that could teach
+// better. So at times an item is computed that finds an idle queue and looks hopeless.
+//
 // Priorities are strict, but one batch in FAIR_EVERY begins with whatever has waited longest, so
 // that the lowest is slow rather than starved. A batch is filled up from the lower priorities. A
 // divisible item that is longer than a piece gives one at a time and goes behind the others between
@@ -28,7 +32,8 @@
 #include "infer/batch_queue.h"
 
 #define FAIR_EVERY 8
-#define SMOOTH 8      // batches
+#define SMOOTH 8 // batches
+#define PROBE_EVERY 16
 #define SCAN_MAX 4096 // items looked at for one batch, which happens under somebody's lock
 
 void pcr_batch_queue_init(struct pcr_batch_queue *queue, const struct pcr_batch_options *options) {
@@ -99,8 +104,9 @@ static uint64_t expected_ns(const struct pcr_batch_queue *queue, const struct pc
     return saturating_add(wait, last > alone ? last : alone);
 }
 
-uint64_t pcr_batch_queue_backlog_ns(const struct pcr_batch_queue *queue, uint64_t now_ns) {
-    uint64_t weight = weight_ahead(queue, PCR_BATCH_PRIORITIES - 1);
+uint64_t pcr_batch_queue_backlog_ns(const struct pcr_batch_queue *queue, unsigned priority,
+                                    uint64_t now_ns) {
+    uint64_t weight = weight_ahead(queue, priority);
     uint64_t all = weight && pcr_cost_known(&queue->cost)
                        ? pcr_cost_backlog_ns(&queue->cost, weight, queue->options.rows_max)
                        : 0;
@@ -112,6 +118,8 @@ static bool is_late(const struct pcr_batch_queue *queue, const struct pcr_batch_
                     uint64_t least_weight, uint64_t now_ns) {
     if (item->deadline_ns == 0)
         return false;
+    if (item->probes)
+        return now_ns >= item->deadline_ns;
     uint64_t own = weight_of(item, rows_to_take(queue, item));
     uint64_t ns = pcr_cost_ns(&queue->cost, own > least_weight ? own : least_weight);
     return now_ns >= item->deadline_ns ||
@@ -167,17 +175,29 @@ static void take_out(struct pcr_batch_queue *queue, struct pcr_batch_item *item)
     queue->n_waiting--;
 }
 
+// Of an item that is too long for its deadline even alone: if it finds nothing to do, one in
+// PROBE_EVERY is computed all the same, and what is known counts for less and less.
+static bool is_tried(struct pcr_batch_queue *queue) {
+    if (queue->n_waiting > 0 || queue->n_running > 0)
+        return false;
+    pcr_cost_forget(&queue->cost);
+    return ++queue->n_hopeless % PROBE_EVERY == 0;
+}
+
 enum pcr_batch_verdict pcr_batch_queue_add(struct pcr_batch_queue *queue,
                                            struct pcr_batch_item *item, uint64_t now_ns,
                                            uint64_t *retry_ns) {
     enum pcr_batch_verdict verdict = pcr_batch_queue_ask(queue, item, now_ns, retry_ns);
-    if (verdict != PCR_BATCH_ADMITTED)
+    item->probes = verdict == PCR_BATCH_LATE && *retry_ns == UINT64_MAX &&
+                   now_ns < item->deadline_ns && is_tried(queue);
+    if (verdict != PCR_BATCH_ADMITTED && !item->probes)
         return verdict;
     item->queued_ns = now_ns;
-    item->expected_ns = saturating_add(now_ns, expected_ns(queue, item, now_ns));
+    item->expected_ns =
+        pcr_cost_known(&queue->cost) ? saturating_add(now_ns, expected_ns(queue, item, now_ns)) : 0;
     item->taken = 0;
     put(queue, item);
-    return verdict;
+    return PCR_BATCH_ADMITTED;
 }
 
 void pcr_batch_queue_again(struct pcr_batch_queue *queue, struct pcr_batch_item *item) {

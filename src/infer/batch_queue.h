@@ -28,7 +28,9 @@ struct pcr_batch_item {
     bool waits;           // private: in the queue
     uint64_t deadline_ns; // monotonic; 0: none
     uint64_t queued_ns;   // set by add
-    uint64_t expected_ns; // set by add: when it will have been computed, by the costs alone
+    uint64_t expected_ns; // set by add: when it will have been computed, by the costs alone; 0:
+                          // nothing is known of them
+    bool probes;          // set by add: computed although it looks late, to learn
 };
 
 struct pcr_batch_options {
@@ -50,6 +52,7 @@ struct pcr_batch_queue { // private but for reading
     unsigned n_running;
     uint64_t ends_ns[PCR_BATCH_SLOTS_MAX]; // expected, per slot; 0: free
     uint64_t n_takes;
+    unsigned n_hopeless;   // refused as too long for an idle queue
     uint64_t dated_weight; // of what waits and has a deadline
     double filling;        // of that, what a batch finds, up to B: smoothed
 };
@@ -93,7 +96,8 @@ void pcr_batch_queue_finish(struct pcr_batch_queue *queue, const struct pcr_batc
 void pcr_batch_queue_again(struct pcr_batch_queue *queue, struct pcr_batch_item *item);
 // Takes an item out, wherever it is; false: it does not wait (any more).
 bool pcr_batch_queue_remove(struct pcr_batch_queue *queue, struct pcr_batch_item *item);
-// How long what waits and runs now will take.
-uint64_t pcr_batch_queue_backlog_ns(const struct pcr_batch_queue *queue, uint64_t now_ns);
+// How long what runs now, and waits with this priority or a higher one, will take.
+uint64_t pcr_batch_queue_backlog_ns(const struct pcr_batch_queue *queue, unsigned priority,
+                                    uint64_t now_ns);
 
 #endif

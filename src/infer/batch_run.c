@@ -102,8 +102,9 @@ static void gather_input(const struct shared *shared, size_t k, char *into) {
         const struct pacer_tensor *tensor = &state->call->run.inputs[k];
         size_t bytes = row_bytes(tensor);
         size_t n = bytes * state->item.taken;
-        if (n > 0)
-            memcpy(into, (const char *)tensor->data + bytes * state->done_rows, n);
+        if (n == 0)
+            continue;
+        memcpy(into, (const char *)tensor->data + bytes * state->done_rows, n);
         into += n;
     }
 }
@@ -119,7 +120,7 @@ static bool gather(struct pcr_runner *runner, const struct shared *shared, struc
     struct pacer_tensor *inputs = pcr_arena_array(&block->arena, like->n_inputs, sizeof *inputs);
     if (!inputs || (shared->n > 1 && !reserve(runner, total)))
         return false;
-    char *into = runner->gathered;
+    char *into = runner->gathered; // NULL if there is nothing to gather
     for (size_t k = 0; k < like->n_inputs; k++) {
         const struct pacer_tensor *tensor = &like->inputs[k];
         int64_t *shape = pcr_arena_array(&block->arena, tensor->rank, sizeof *shape);
@@ -135,7 +136,8 @@ static bool gather(struct pcr_runner *runner, const struct shared *shared, struc
         }
         gather_input(shared, k, into);
         inputs[k].data = into;
-        into += align(row_bytes(tensor) * shared->rows);
+        if (into)
+            into += align(row_bytes(tensor) * shared->rows);
     }
     *out = (struct pacer_run){inputs, like->n_inputs, like->outputs, like->n_outputs};
     return true;
@@ -295,6 +297,10 @@ static int run_shared(struct pcr_runner *runner, const struct shared *shared,
     return code;
 }
 
+static bool is_stopping(const struct pcr_call_state *state) {
+    return atomic_load_explicit(&state->engine->stopping, memory_order_relaxed);
+}
+
 // Runs a call as it came: nothing is copied.
 static int run_whole(struct pcr_runner *runner, struct pcr_call_state *state) {
     struct pcr_infer_call *call = state->call;
@@ -306,6 +312,8 @@ static int run_whole(struct pcr_runner *runner, struct pcr_call_state *state) {
     call->status = pcr_session_run_checked(&job, &call->error);
     uint64_t ns = pcr_clock_mono_ns() - start_ns;
     call->infer_ns += ns;
+    if (call->status < 0 && is_stopping(state)) // the run was ended from outside
+        return pcr_call_refuse_stopping(call);
     if (call->status == 0) {
         call->outputs = job.outputs;
         call->n_outputs = job.n_outputs;
@@ -319,7 +327,7 @@ static int run_piece(struct pcr_runner *runner, struct pcr_call_state *state) {
     struct shared one = {&state, 1, state->item.taken};
     int code = run_shared(runner, &one, &state->call->error);
     if (code < 0)
-        state->call->status = code;
+        state->call->status = is_stopping(state) ? pcr_call_refuse_stopping(state->call) : code;
     return state->call->status;
 }
 
@@ -328,7 +336,8 @@ static int run_row_by_row(struct pcr_runner *runner, struct pcr_call_state *stat
     int code = 0;
     state->item.taken = 1;
     for (; state->done_rows < state->n_rows && code == 0; state->done_rows++)
-        code = run_piece(runner, state);
+        code = pcr_call_is_wanted(state, pcr_clock_mono_ns()) ? run_piece(runner, state)
+                                                              : state->call->status;
     state->item.taken = state->n_rows;
     state->done_rows = 0; // the caller of the queue counts them
     return code;
@@ -340,18 +349,13 @@ static int run_alone(struct pcr_runner *runner, struct pcr_call_state *state) {
     return covers_all(state) ? run_whole(runner, state) : run_piece(runner, state);
 }
 
-static bool is_stopping(const struct pcr_call_state *state) {
-    return atomic_load_explicit(&state->engine->stopping, memory_order_relaxed);
-}
-
-// What a failed batch leaves to do: its calls one by one, unless the server stops.
-static void run_each(struct pcr_runner *runner, const struct shared *shared, int code,
-                     const struct pacer_error *err) {
+// What a failed batch leaves to do: its calls one by one, unless the server stops. Why it failed is
+// told to nobody: it may be somebody else's fault, in words that quote his values.
+static void run_each(struct pcr_runner *runner, const struct shared *shared) {
     for (size_t i = 0; i < shared->n; i++) {
         struct pcr_call_state *state = shared->calls[i];
         if (is_stopping(state)) {
-            state->call->status = code;
-            state->call->error = *err;
+            pcr_call_refuse_stopping(state->call);
             continue;
         }
         pcr_model_count(state->call->model, &(struct pcr_model_stats){.retried_count = 1});
@@ -386,7 +390,7 @@ static int run_together(struct pcr_runner *runner, const struct pcr_batch *batch
     PCR_ASSERT(shared.n > 0);
     int code = run_shared(runner, &shared, &err);
     if (code < 0)
-        run_each(runner, &shared, code, &err);
+        run_each(runner, &shared);
     if (calls != few)
         free(calls);
     return code;
@@ -397,5 +401,5 @@ bool pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch) {
         batch->n == 1 ? run_alone(runner, call_at(batch->items.next)) : run_together(runner, batch);
     if (runner->gathered_bytes > GATHERED_KEPT_MAX)
         pcr_runner_fini(runner);
-    return code == 0;
+    return code == 0 && !(batch->n == 1 && call_at(batch->items.next)->row_by_row);
 }

@@ -19,7 +19,9 @@
 #define FADE 0.99
 #define SWEEP_WEIGHT 0.5 // of all points of the sweep together, in real runs
 #define LEARN_MAX 4.0
-#define GAIN 1.05 // a longer batch must be that much better
+#define FORGET 0.75
+#define FORGOTTEN 1e-3 // of the run that was expected: less than that is not forgotten
+#define GAIN 1.05      // a longer batch must be that much better
 
 void pcr_cost_init(struct pcr_cost *cost) {
     *cost = (struct pcr_cost){0};
@@ -34,11 +36,19 @@ static void add(struct pcr_cost_sums *s, double rows, double ns, double expected
     s->xy += w * rows * ns;
 }
 
+static void scale(struct pcr_cost_sums *s, double factor) {
+    s->w *= factor;
+    s->x *= factor;
+    s->y *= factor;
+    s->xx *= factor;
+    s->xy *= factor;
+}
+
 static void fit(struct pcr_cost *cost) {
-    double scale = cost->n_points ? SWEEP_WEIGHT / (double)cost->n_points : 0;
+    double share = cost->n_points ? SWEEP_WEIGHT / (double)cost->n_points : 0;
     const struct pcr_cost_sums *p = &cost->sweep, *l = &cost->live;
-    double w = scale * p->w + l->w, x = scale * p->x + l->x, y = scale * p->y + l->y;
-    double xx = scale * p->xx + l->xx, xy = scale * p->xy + l->xy;
+    double w = share * p->w + l->w, x = share * p->x + l->x, y = share * p->y + l->y;
+    double xx = share * p->xx + l->xx, xy = share * p->xy + l->xy;
     double det = w * xx - x * x;
     double b = det > 1e-9 * w * xx ? (w * xy - x * y) / det : 0;
     if (b < 0)
@@ -71,13 +81,17 @@ void pcr_cost_learn(struct pcr_cost *cost, uint64_t rows, uint64_t ns) {
         seen = seen > LEARN_MAX * expected ? LEARN_MAX * expected : seen;
     }
     struct pcr_cost_sums *l = &cost->live;
-    l->w *= FADE;
-    l->x *= FADE;
-    l->y *= FADE;
-    l->xx *= FADE;
-    l->xy *= FADE;
+    scale(l, FADE);
     add(l, (double)rows, seen, expected);
     fit(cost);
+}
+
+void pcr_cost_forget(struct pcr_cost *cost) {
+    double one = pcr_cost_known(cost) ? (double)pcr_cost_ns(cost, 1) + 1 : 1;
+    if ((cost->sweep.w + cost->live.w) * one * one < FORGOTTEN)
+        return;
+    scale(&cost->sweep, FORGET);
+    scale(&cost->live, FORGET);
 }
 
 bool pcr_cost_known(const struct pcr_cost *cost) {

@@ -29,6 +29,9 @@ void pcr_cost_init(struct pcr_cost *cost);
 void pcr_cost_sweep(struct pcr_cost *cost, uint64_t rows, uint64_t ns);
 // A run that happened: what is expected follows it, older runs fade.
 void pcr_cost_learn(struct pcr_cost *cost, uint64_t rows, uint64_t ns);
+// What was learnt and swept counts for less beside the runs to come; what is expected until then
+// stays the same.
+void pcr_cost_forget(struct pcr_cost *cost);
 bool pcr_cost_known(const struct pcr_cost *cost);
 // The expected time of a run; UINT64_MAX where nothing is known.
 uint64_t pcr_cost_ns(const struct pcr_cost *cost, uint64_t rows);

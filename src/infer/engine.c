@@ -161,8 +161,9 @@ static void classify(struct pcr_call_state *state) {
     bool has_rows = model->max_batch_size > 0 && run->n_inputs > 0 && run->inputs[0].rank > 0;
     state->n_rows = has_rows ? (size_t)run->inputs[0].shape[0] : 1;
     has_rows = has_rows && state->n_rows > 0 && have_rows(run, state->n_rows);
-    state->merges = model->merges && has_rows && run->n_inputs == session->n_required;
-    state->row_by_row = call->rows_alone && has_rows && state->n_rows > 1 && !model->rows_are_apart;
+    bool alone = call->rows_alone && !model->rows_are_apart; // whatever `merge` says
+    state->merges = model->merges && has_rows && run->n_inputs == session->n_required && !alone;
+    state->row_by_row = alone && has_rows && state->n_rows > 1;
     uint64_t usual = (uint64_t)session->warm_up_elements * (state->n_rows ? state->n_rows : 1);
     uint64_t weight = usual ? (elements_of(run) + usual - 1) / usual : 1;
     state->item.rows = state->n_rows;
@@ -299,16 +300,17 @@ static bool has_a_chance(struct pcr_call_state *state, const struct pcr_turn *tu
         return true; // which queue it will be in is seen later
     uint64_t free_ns = atomic_load_explicit(&queue->free_ns, memory_order_relaxed);
     uint64_t wait_ns = free_ns > now_ns ? free_ns - now_ns : 0;
+    bool is_idle = wait_ns == 0 && pcr_turn_leaving(turn) == 0; // then refusing saves nobody's time
     if (atomic_load_explicit(&queue->full, memory_order_relaxed)) {
         pcr_call_refuse(call, PCR_BATCH_FULL, wait_ns);
-    } else if (state->item.deadline_ns && one_ns != UINT64_MAX) {
+    } else if (state->item.deadline_ns && one_ns != UINT64_MAX && !is_idle) {
         uint64_t left_ns = state->item.deadline_ns - now_ns; // it is wanted, so this is positive
         // What this turn has read already is ahead, too, whichever model it is for.
         wait_ns += pcr_turn_leaving(turn) * (one_ns / 2) +
                    atomic_load_explicit(&queue->margin_ns, memory_order_relaxed);
         if (one_ns > left_ns)
             pcr_call_refuse(call, PCR_BATCH_LATE, PCR_RETRY_NEVER);
-        else if (wait_ns > left_ns)
+        else if (wait_ns > left_ns && !call->priority_comes)
             pcr_call_refuse(call, PCR_BATCH_LATE, wait_ns - left_ns);
     }
     return call->status == 0;
@@ -449,9 +451,8 @@ void pcr_engine_submit(struct pcr_engine *engine, struct pcr_infer_call *call) {
 void pcr_engine_cancel(struct pcr_infer_call *call) {
     struct pcr_call_state *state = call->state;
     struct pcr_engine *engine = state->engine;
-    bool removed = state->place == PCR_CALL_HERE
-                       ? pcr_turn_remove(pcr_turn_of(engine, call->loop), state)
-                       : pcr_workers_remove(engine->workers, state);
+    bool removed = state->place == PCR_CALL_HERE ? pcr_turn_remove(state)
+                                                 : pcr_workers_remove(engine->workers, state);
     if (!removed) {
         atomic_store_explicit(&state->canceled, true, memory_order_relaxed);
         return;

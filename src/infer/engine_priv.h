@@ -68,8 +68,8 @@ struct pcr_runner { // of one thread
 void pcr_runner_init(struct pcr_runner *runner, const struct OrtRunOptions *options, bool on_loop);
 void pcr_runner_fini(struct pcr_runner *runner);
 // Runs the items of a batch: all calls of one model that are alike. Sets status, error, outputs and
-// infer_ns of each call whose last rows are in it. If the run fails each is run again alone, once,
-// and it returns false.
+// infer_ns of each call whose last rows are in it. If the run fails each is run again alone, once.
+// Returns whether the time it took is what such a batch costs: one run, which went well.
 bool pcr_batch_run(struct pcr_runner *runner, const struct pcr_batch *batch);
 
 // --- the queue of a model, for all workers ------------------------------------------------------
@@ -77,7 +77,8 @@ struct pcr_model_queue { // part of the model; guarded by the workers' lock, but
     struct pcr_batch_queue queue;
     struct pcr_list ring; // among the models that have something to run
     // For loops that ask before they read a request; the last one to change the queue wrote them.
-    _Atomic uint64_t free_ns; // when all that waits now will have been computed
+    // When all that waits now and is no less urgent than usual will have been computed.
+    _Atomic uint64_t free_ns;
     atomic_bool full;
     // By how much answers come later than the costs alone say, nearly all of them; see engine.c.
     _Atomic uint64_t margin_ns;
@@ -91,7 +92,7 @@ struct pcr_model_queue *pcr_model_queue(const struct pcr_model *model);
 void pcr_model_queue_publish_cost(struct pcr_model_queue *queue, const struct pcr_cost *cost);
 // By what was learnt last; UINT64_MAX: not known.
 uint64_t pcr_model_queue_cost_ns(const struct pcr_model_queue *queue, uint64_t weight);
-// Learns from a call that workers computed, at its end.
+// Learns from a call that workers computed, at its end. `expected_ns` 0: there was no telling.
 void pcr_model_queue_note_end(struct pcr_model_queue *queue, uint64_t expected_ns, uint64_t now_ns);
 // Counts a run of so many rows.
 void pcr_model_count_run(struct pcr_model *model, uint64_t rows, uint64_t infer_ns);
@@ -124,7 +125,7 @@ void pcr_turn_add_there(struct pcr_turn *turn, struct pcr_call_state *state);
 // How many calls wait for the end of the turn to be handed over.
 unsigned pcr_turn_leaving(const struct pcr_turn *turn);
 // Takes out a call that waits for the end of the turn.
-bool pcr_turn_remove(struct pcr_turn *turn, struct pcr_call_state *state);
+bool pcr_turn_remove(struct pcr_call_state *state);
 
 // --- the engine ---------------------------------------------------------------------------------
 // Two hand-overs between threads cost some 10 to 20 µs of latency and a wake-up each; at three

@@ -263,6 +263,7 @@ struct pcr_infer_call {      // the caller's memory until `done`
                           // PACER_ETIMEDOUT, at once if that can be foreseen
     uint64_t timeout_ns;  // the client's own, from received_ns on, instead of the model's; 0: none
     bool timeout_comes;   // `read` may set one: the model's does not count before
+    bool priority_comes;  // `read` may set another: it is read before it is refused for others
     uint64_t received_ns; // monotonic; 0: at submit
     // results, set before `done`
     int status;

@@ -35,6 +35,7 @@ struct pcr_turn {
     struct pcr_list ring;
     struct pcr_list leaving; // for the workers, by item.node
     unsigned n_leaving;      // at most, some may have been canceled
+    bool hands_over;         // the ends of those that are refused may submit others
     struct turn_queue queues[QUEUES];
 };
 
@@ -68,7 +69,9 @@ static struct turn_queue *queue_of(struct pcr_turn *turn, const struct pcr_model
         struct turn_queue *q = &turn->queues[(model->serial + i) % QUEUES];
         if (q->serial == model->serial)
             return q;
-        bool is_idle = q->serial == 0 || (q->queue.n_waiting == 0 && q->queue.n_running == 0);
+        // In the ring although nothing waits: all that did was canceled. Its next turn is to come.
+        bool is_idle = q->serial == 0 || (q->queue.n_waiting == 0 && q->queue.n_running == 0 &&
+                                          pcr_list_empty(&q->ring));
         if (!vacant && is_idle)
             vacant = q;
         if (q->serial == 0) // nothing was ever put behind a place that was never used
@@ -105,17 +108,20 @@ static void answer(struct pcr_turn *turn, struct pcr_call_state *state) {
     pcr_call_end(state, now_ns);
 }
 
-// All of a batch that was run: `done` of one may cancel or submit others, so each is taken off the
-// list before.
+// All of a batch that was run. `done` of one may cancel or submit others, so each is taken off the
+// list before; and the queue may be another model's then, so what is to go on is put back first.
 static void answer_all(struct pcr_turn *turn, struct turn_queue *q, struct pcr_batch *batch) {
-    while (!pcr_list_empty(&batch->items)) {
-        struct pcr_call_state *state = take_first(&batch->items);
+    PCR_LIST_FOR_EACH_SAFE(node, after, &batch->items) {
+        struct pcr_call_state *state =
+            pcr_call_of(PCR_LIST_ENTRY(node, struct pcr_batch_item, node));
         state->done_rows += state->item.taken;
-        if (state->call->status == 0 && state->item.rows > 0)
+        if (state->call->status == 0 && state->item.rows > 0) {
+            pcr_list_remove(node);
             pcr_batch_queue_again(&q->queue, &state->item);
-        else
-            answer(turn, state);
+        }
     }
+    while (!pcr_list_empty(&batch->items))
+        answer(turn, take_first(&batch->items));
 }
 
 static void run_batch(struct pcr_turn *turn, struct turn_queue *q, struct pcr_batch *batch,
@@ -179,6 +185,7 @@ static void hand_over(struct pcr_turn *turn) {
     }
     *last = NULL;
     turn->n_leaving = 0;
+    turn->hands_over = true;
     uint64_t now_ns = pcr_clock_mono_ns();
     pcr_workers_submit(turn->engine->workers, list, now_ns, &refused);
     while (refused) {
@@ -187,13 +194,14 @@ static void hand_over(struct pcr_turn *turn) {
         pcr_call_end(refused, now_ns);
         refused = next;
     }
+    turn->hands_over = false;
 }
 
 static void on_turn_end(struct pcr_deferred *deferred) {
     struct pcr_turn *turn = PCR_CONTAINER_OF(deferred, struct pcr_turn, deferred);
-    uint64_t start_ns = pcr_clock_mono_ns();
-    uint64_t now_ns = start_ns;
     hand_over(turn);
+    uint64_t start_ns = pcr_clock_mono_ns(); // of calls, too, that the ends of others submitted
+    uint64_t now_ns = start_ns;
     while (!pcr_list_empty(&turn->ring) && now_ns - start_ns < TURN_NS) {
         run_next(turn, now_ns);
         now_ns = pcr_clock_mono_ns();
@@ -253,7 +261,7 @@ bool pcr_turn_add_here(struct pcr_turn *turn, struct pcr_call_state *state, uint
 void pcr_turn_add_there(struct pcr_turn *turn, struct pcr_call_state *state) {
     state->turn_queue = NULL;
     pcr_list_push_back(&turn->leaving, &state->item.node);
-    if (++turn->n_leaving >= LEAVING_MAX) // a turn may be long
+    if (++turn->n_leaving >= LEAVING_MAX && !turn->hands_over) // a turn may be long
         hand_over(turn);
     else
         pcr_loop_defer(turn->loop, &turn->deferred);
@@ -263,8 +271,7 @@ unsigned pcr_turn_leaving(const struct pcr_turn *turn) {
     return turn->n_leaving;
 }
 
-bool pcr_turn_remove(struct pcr_turn *turn, struct pcr_call_state *state) {
-    (void)turn;
+bool pcr_turn_remove(struct pcr_call_state *state) {
     if (state->turn_queue)
         return pcr_batch_queue_remove(state->turn_queue, &state->item);
     bool leaves = !pcr_list_empty(&state->item.node);

@@ -21,6 +21,7 @@
 #define MARGIN_NS_MAX (250 * PCR_NS_PER_MS)
 #define MARGIN_RISE 4
 #define MARGIN_FALL 2048
+#define MARGIN_FALL_IDLE 16
 
 struct pcr_workers {
     pthread_mutex_t lock;
@@ -94,7 +95,7 @@ static void done_add(struct done_list *list, struct pcr_call_state *state) {
 
 // --- the queues: under the lock -----------------------------------------------------------------
 static void publish(struct pcr_model_queue *q, uint64_t now_ns) {
-    uint64_t backlog_ns = pcr_batch_queue_backlog_ns(&q->queue, now_ns);
+    uint64_t backlog_ns = pcr_batch_queue_backlog_ns(&q->queue, PCR_PRIORITY_DEFAULT, now_ns);
     bool full = q->queue.n_waiting >= q->queue.options.queue_max;
     atomic_store_explicit(&q->free_ns, now_ns + (backlog_ns < PCR_NS_PER_S * 3600 ? backlog_ns : 0),
                           memory_order_relaxed);
@@ -107,11 +108,22 @@ static void enter_ring(struct pcr_workers *w, struct pcr_model_queue *q) {
         pcr_list_push_back(&w->ring, &q->ring);
 }
 
+// What finds the model idle does not meet the load that the margin was learnt from. Without this a
+// margin that is longer than all deadlines would refuse whatever could teach a shorter one.
+static void forget_margin(struct pcr_model_queue *q) {
+    uint64_t margin_ns = atomic_load_explicit(&q->margin_ns, memory_order_relaxed);
+    if (q->queue.n_waiting == 0 && q->queue.n_running == 0) {
+        margin_ns -= margin_ns / MARGIN_FALL_IDLE;
+        atomic_store_explicit(&q->margin_ns, margin_ns, memory_order_relaxed);
+    }
+    q->queue.margin_ns = margin_ns;
+}
+
 static bool add(struct pcr_workers *w, struct pcr_call_state *state, uint64_t now_ns) {
     struct pcr_model_queue *q = pcr_model_queue(state->call->model);
     if (q->queue.options.slots > w->n_threads)
         q->queue.options.slots = w->n_threads;
-    q->queue.margin_ns = atomic_load_explicit(&q->margin_ns, memory_order_relaxed);
+    forget_margin(q);
     uint64_t retry_ns;
     enum pcr_batch_verdict verdict =
         pcr_batch_queue_add(&q->queue, &state->item, now_ns, &retry_ns);
@@ -267,8 +279,7 @@ static void finish(struct pcr_workers *w, struct pcr_model_queue *q, struct pcr_
         pcr_list_remove(&state->item.node);
         state->done_rows += state->item.taken;
         state->queued_ns = now_ns;
-        if (state->item.rows > 0 && state->call->status == 0 && !w->stopping &&
-            pcr_call_is_wanted(state, now_ns))
+        if (state->item.rows > 0 && state->call->status == 0 && pcr_call_is_wanted(state, now_ns))
             pcr_batch_queue_again(&q->queue, &state->item);
         else
             done_add(done, state);
@@ -484,6 +495,8 @@ void pcr_model_queue_init(struct pcr_model_queue *q, const struct pcr_model *mod
 // The margin rises fast and falls slowly, so nearly all answers are in it. Loops may lose each
 // other's notes.
 void pcr_model_queue_note_end(struct pcr_model_queue *q, uint64_t expected_ns, uint64_t now_ns) {
+    if (expected_ns == 0)
+        return;
     uint64_t margin_ns = atomic_load_explicit(&q->margin_ns, memory_order_relaxed);
     uint64_t over_ns = now_ns > expected_ns ? now_ns - expected_ns : 0;
     if (over_ns > MARGIN_NS_MAX)

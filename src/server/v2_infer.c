@@ -29,6 +29,13 @@ static unsigned priority_of(uint64_t priority) {
                                             : PCR_PRIORITIES - 1;
 }
 
+// It may be in the "parameters" before the data or behind them; looking costs far less than
+// reading.
+static bool says_priority(struct pcr_str body) {
+    static const char key[] = "\"priority\"";
+    return body.len > 0 && memmem(body.ptr, body.len, key, sizeof key - 1) != NULL;
+}
+
 static int read_body(struct infer *infer, struct pacer_error *err) {
     struct pcr_http_request *request = infer->request;
     struct pcr_str header = pcr_http_header(request, HEADER_LENGTH);
@@ -151,6 +158,7 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         .deadline_ns = pcr_request_deadline(app, request),
         .timeout_ns = timeout_ns,
         .timeout_comes = true,
+        .priority_comes = says_priority(request->body),
         .received_ns = request->received_ns,
     };
     request->user = infer;
