@@ -520,6 +520,9 @@ def test_memory_is_given_back_after_a_thousand_loads(server, models):
 
     load(200)
     warm = resident_kib()
-    load(1000)
-    grown = resident_kib() - warm
-    assert grown < 2048, f"grown by {grown} KiB from {warm} KiB"  # two KiB a load would be seen
+    for _ in range(3):  # the allocator may take another arena once; a leak grows every time
+        load(1000)
+        grown, warm = resident_kib() - warm, resident_kib()
+        if grown < 2048:
+            break
+    assert grown < 2048, f"grown by {grown} KiB to {warm} KiB"  # two KiB a load would be seen
