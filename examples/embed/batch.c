@@ -86,12 +86,16 @@ static int ask_from_threads(struct model *model) {
         pthread_join(threads[i], NULL);
         failed += askers[i].failed;
     }
-    struct pacer_batcher_stats stats;
+    struct pacer_batcher_stats stats = {.size = sizeof stats};
     pacer_batcher_stats(batcher, &stats);
     pacer_batcher_destroy(batcher);
     printf("%llu rows in %llu runs, %u failed; the first thread's answer is %.3f\n",
            (unsigned long long)stats.items, (unsigned long long)stats.batches, failed,
            (double)askers[0].answer);
+    if (stats.items > 0)
+        printf("%.1f rows a run, %.0f us waited for it, %.1f + n * %.1f us for a run of n rows\n",
+               stats.mean_size, (double)stats.wait_ns / 1000 / (double)stats.items, stats.cost_us,
+               stats.cost_item_us);
     return failed > 0;
 }
 

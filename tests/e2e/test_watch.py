@@ -100,10 +100,10 @@ def test_changed_new_and_removed_models_are_taken(server, models):
     one.wait_for_log("server: changed models are served")
     put_model("mixed", directory / "mixed.onnx")
     until(one, lambda: one.request("GET", "/v2/models/mixed/ready").status == 200)
-    assert re.search(r"server: .*models: mixed\.onnx is new\n", one.log)
+    assert re.search(r"(?m)server: .*models: mixed\.onnx is new$", one.log)
     (directory / "simple.onnx").unlink()
     until(one, lambda: one.request("GET", "/v2/models/simple/ready").status == 404)
-    assert re.search(r"server: .*models: simple\.onnx is gone\n", one.log)
+    assert re.search(r"(?m)server: .*models: simple\.onnx is gone$", one.log)
     assert set(index(one)) == {("plus1", "1"), ("mixed", "1")}
     assert "error" not in one.log
     some_looks()
@@ -520,6 +520,9 @@ def test_memory_is_given_back_after_a_thousand_loads(server, models):
 
     load(200)
     warm = resident_kib()
-    load(1000)
-    grown = resident_kib() - warm
-    assert grown < 2048, f"grown by {grown} KiB from {warm} KiB"  # two KiB a load would be seen
+    for _ in range(3):  # the allocator may take another arena once; a leak grows every time
+        load(1000)
+        grown, warm = resident_kib() - warm, resident_kib()
+        if grown < 2048:
+            break
+    assert grown < 2048, f"grown by {grown} KiB to {warm} KiB"  # two KiB a load would be seen

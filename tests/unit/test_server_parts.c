@@ -3,9 +3,9 @@
 // datagrams.
 #include "test.h"
 
-#include "json/json.h"
 #include "server/access_log.h"
 #include "server/notify.h"
+#include "json/json.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
