@@ -398,6 +398,13 @@ void pcr_call_end(struct pcr_call_state *state, uint64_t now_ns) {
 }
 
 // --- submission ---------------------------------------------------------------------------------
+static void refuse_reading(struct pcr_infer_call *call) {
+    count_refusal(call, offsetof(struct pcr_model_stats, full_count));
+    call->status = pcr_err(&call->error, PACER_EBUSY, "engine",
+                           "the server is busy: as many large requests as it takes wait to be read "
+                           "already; try again later");
+}
+
 // True: it is on its way; false: it has its status.
 static bool begin(struct pcr_call_state *state, uint64_t *now_ns) {
     struct pcr_infer_call *call = state->call;
@@ -413,7 +420,7 @@ static bool begin(struct pcr_call_state *state, uint64_t *now_ns) {
         state->queued_ns = *now_ns;
         if (pcr_workers_submit_job(state->engine->workers, state, PCR_CALL_READ))
             return true;
-        pcr_call_refuse(call, PCR_BATCH_FULL, 0);
+        refuse_reading(call);
         return false;
     }
     if (!pcr_call_read(state, now_ns) || !pcr_call_is_wanted(state, *now_ns))

@@ -421,6 +421,32 @@ def rows_together():
         [tensor("Y", "FP32", [1, 2], [s * scale for s in sums])],
     )
     good(
+        "centered_rows.onnx",
+        "X FP32 [-1,4] → Y = X without the mean of its rows",
+        model_of(
+            [node("ReduceMean", ["X"], ["mean"], axes=[0]), node("Sub", ["X", "mean"], ["Y"])],
+            [x],
+            [y],
+        ),
+        [tensor("X", "FP32", [2, 4], [0.0, 1.0, 2.0, 3.0, 2.0, 1.0, 0.0, -1.0])],
+        [tensor("Y", "FP32", [2, 4], [-1.0, 0.0, 1.0, 2.0, 1.0, 0.0, -1.0, -2.0])],
+    )
+    n = [value("X", "INT64", ["n"])], [value("Y", "INT64", ["n"])]
+    good(
+        "summed_rows.onnx",
+        "X INT64 [-1] → Y, each the sum of all up to it",
+        model_of([node("CumSum", ["X", "axis"], ["Y"])], *n, [constant("axis", "INT64", [], [0])]),
+        [tensor("X", "INT64", [4], [3, 0, -1, 5])],
+        [tensor("Y", "INT64", [4], [3, 3, 2, 7])],
+    )
+    good(
+        "sorted_rows.onnx",
+        "X INT64 [-1] → Y, the same in descending order: rows get each other's answers",
+        model_of([node("Shape", ["X"], ["k"]), node("TopK", ["X", "k"], ["Y", "where"])], *n),
+        [tensor("X", "INT64", [4], [3, 0, -1, 5])],
+        [tensor("Y", "INT64", [4], [5, 3, 0, -1])],
+    )
+    good(
         "long_rows.onnx",
         "X FP32 [-1,2] → Y FP32 [-1,4096], each row 2048 times over",
         model_of(

@@ -134,6 +134,15 @@ static void what_an_end_submits_has_not_waited_before(void **state) {
     end(&next);
 }
 
+static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
+
+static int read_when_let(struct pcr_infer_call *call) {
+    (void)call; // its run is there
+    pthread_mutex_lock(&reading);
+    pthread_mutex_unlock(&reading);
+    return 0;
+}
+
 static void a_turn_refuses_what_a_model_lets_nobody_wait_for(void **state) {
     struct rig *rig = *state;
     struct request q[6];
@@ -152,7 +161,71 @@ static void a_turn_refuses_what_a_model_lets_nobody_wait_for(void **state) {
     assert_int_equal(refused, 3); // queue_max
 }
 
+static void too_many_large_requests_are_refused_in_their_own_words(void **state) {
+    struct rig *rig = *state;
+    struct request q[16];
+    size_t refused = 0;
+    pthread_mutex_lock(&reading);
+    for (size_t i = 0; i < 16; i++) { // one is being read, 8 wait to be
+        begin(rig, &q[i], "quick", 1);
+        number_rows(&q[i], (float)i);
+        q[i].call.is_large = true;
+        q[i].call.read = read_when_let;
+        pcr_engine_submit(rig->engine, &q[i].call);
+        refused += q[i].is_done;
+        assert_true(!q[i].is_done || q[i].call.status == PACER_EBUSY);
+        assert_true(!q[i].is_done || strstr(q[i].call.error.message, "wait to be read"));
+    }
+    assert_in_range(refused, 7, 8);
+    pcr_engine_cancel(&q[7].call); // it waits, and is not read at all
+    pthread_mutex_unlock(&reading);
+    finish(rig);
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 7)
+            assert_int_equal(q[i].call.status, PACER_ECANCELED);
+        else
+            assert_true(q[i].call.status == PACER_EBUSY || has_rows(&q[i], (float)i, 1));
+        end(&q[i]);
+    }
+}
+
 // --- rows that are not apart --------------------------------------------------------------------
+static void what_rows_do_to_each_other_is_found_out(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        enum pcr_rows rows;
+    } models[] = {
+        {"softmax_rows.onnx", PCR_ROWS_TOGETHER},
+        {"dynamic_int8.onnx", PCR_ROWS_TOGETHER},
+        {"centered_rows.onnx", PCR_ROWS_TOGETHER},
+        {"summed_rows.onnx", PCR_ROWS_TOGETHER},
+        {"sorted_rows.onnx", PCR_ROWS_TOGETHER},
+        {"plus1.onnx", PCR_ROWS_APART},
+        {"simple.onnx", PCR_ROWS_APART},
+        {"simple_string.onnx", PCR_ROWS_APART},
+        {"mixed.onnx", PCR_ROWS_APART},
+        {"identity_string.onnx", PCR_ROWS_APART},
+        {"identity_fp16.onnx", PCR_ROWS_APART},
+        {"identity_bool.onnx", PCR_ROWS_APART},
+        {"classifier.onnx", PCR_ROWS_APART},
+        {"gather.onnx", PCR_ROWS_APART},
+        {"default_input.onnx", PCR_ROWS_APART},
+        {"reshape3.onnx", PCR_ROWS_UNKNOWN},
+        {"fixed_batch.onnx", PCR_ROWS_NONE},
+        {"nonzero.onnx", PCR_ROWS_NONE},
+        {"scalar_output.onnx", PCR_ROWS_NONE},
+        {"no_shape.onnx", PCR_ROWS_NONE},
+        {"no_inputs.onnx", PCR_ROWS_NONE},
+    };
+    for (size_t i = 0; i < PCR_COUNT_OF(models); i++) {
+        struct pacer_session *session = open_model(models[i].name);
+        if (pcr_session_rows(session) != models[i].rows)
+            fail_msg("%s: %d", models[i].name, (int)pcr_session_rows(session));
+        pacer_session_put(session);
+    }
+}
+
 static void rows_asked_for_alone_never_share_a_run(void **state) {
     struct rig *rig = *state;
     struct request q[CALLS];
@@ -778,6 +851,8 @@ int main(void) {
         cmocka_unit_test(a_place_is_given_up_with_its_last_call),
         cmocka_unit_test(what_an_end_submits_has_not_waited_before),
         cmocka_unit_test(a_turn_refuses_what_a_model_lets_nobody_wait_for),
+        cmocka_unit_test(too_many_large_requests_are_refused_in_their_own_words),
+        cmocka_unit_test(what_rows_do_to_each_other_is_found_out),
         cmocka_unit_test(rows_asked_for_alone_never_share_a_run),
         cmocka_unit_test(rows_computed_alone_teach_nothing_of_batches),
         cmocka_unit_test(a_call_may_be_canceled_between_rows),
