@@ -610,6 +610,7 @@ struct slot {
 struct actor { // a loop on a thread of its own, with calls that follow each other
     struct rig rig;
     pthread_t thread;
+    atomic_bool begun; // from its first call on its loop holds the engine
     uint64_t random, end_ns;
     struct slot slots[SLOTS];
     size_t computed, refused, poisoned, wrong;
@@ -755,7 +756,7 @@ static void on_slot(struct pcr_infer_call *call) {
 static void *act(void *arg) {
     struct actor *actor = arg;
     struct rig *rig = &actor->rig;
-    while (pcr_clock_mono_ns() < actor->end_ns) {
+    do {
         for (size_t i = 0; i < SLOTS; i++) {
             struct slot *slot = &actor->slots[i];
             if (slot->is_used && !slot->request.is_done)
@@ -766,8 +767,9 @@ static void *act(void *arg) {
             slot->is_used = true;
             pcr_engine_submit(rig->engine, &slot->request.call);
         }
+        atomic_store(&actor->begun, true);
         run_turn(rig);
-    }
+    } while (pcr_clock_mono_ns() < actor->end_ns);
     finish(rig);
     for (size_t i = 0; i < SLOTS; i++)
         if (actor->slots[i].is_used)
@@ -796,6 +798,9 @@ static void act_for(struct rig *rig, uint64_t ms, uint64_t engine_ms, uint64_t s
         assert_int_equal(pcr_loop_create(&actor->rig.loop, NULL), 0);
         assert_int_equal(pthread_create(&actor->thread, NULL, act, actor), 0);
     }
+    for (size_t i = 0; i < ACTORS; i++)
+        while (!atomic_load(&actors[i].begun))
+            usleep(100);
     usleep((useconds_t)(engine_ms * 1000));
     if (engine_ms < ms)
         pcr_engine_destroy(engine);
