@@ -240,9 +240,11 @@ class Bench:
         try:
             shape = (name, running.port, rate, OPEN_CONNECTIONS, 0)
             self.generate(*shape, WARMUP_S)
-            watch = load.Watch(running, self.cores)
+            watch, ran = load.Watch(running, self.cores), running.main.thread_s()
             figures = self.generate(*shape, self.seconds)
             figures.update(watch.end())
+            spent_s = sum(running.main.thread_s().values()) - sum(ran.values())
+            figures["cpu_us"] = spent_s * 1e6 / figures["sent"]
             return figures
         finally:
             running.stop()
@@ -261,6 +263,7 @@ class Bench:
                 self.cores[1],
                 path=path_of(name),
             )
+            self.checker.check(name, running.port)  # what wrk left behind is computed before
             return {n: self.closed(running, name, running.port, n) for n in CLOSED}
         finally:
             running.stop()

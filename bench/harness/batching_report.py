@@ -146,7 +146,7 @@ def refused_rows(rounds, names):
     causes = {
         "deadline_foreseen": "at once, deadline",
         "queue_full": "at once, queue full",
-        "deadline_passed": "after waiting",
+        "deadline_passed": "time was up",
         "client_gone": "client gone",
     }
     header = ["model", "batching", "refused/s", *causes.values()]
@@ -168,8 +168,8 @@ def refused_rows(rounds, names):
 
 
 def time_rows(rounds, names):
-    """Of the threads at 256 connections: who has the core."""
-    header = ["model", "batching", "loop, µs a request", "worker, µs a request"]
+    """Of the threads: who has the core."""
+    header = ["model", "batching", "loop, µs a request", "worker", "bare responder"]
     rows = []
     for name in names:
         for merge in (ON, OFF):
@@ -178,7 +178,15 @@ def time_rows(rounds, names):
                 median(s["thread_us"].get(thread, 0) for s in samples)
                 for thread in ("pacer", "pacer-worker")
             ]
-            rows.append([name, "on" if merge else "off", *(f"{value:.1f}" for value in us)])
+            bare = of(rounds, (name, merge), "bare") if merge else []
+            rows.append(
+                [
+                    name,
+                    "on" if merge else "off",
+                    *(f"{value:.1f}" for value in us),
+                    f"{mid(bare, 'cpu_us'):.1f}" if bare else "–",
+                ]
+            )
     return header, rows
 
 
@@ -256,7 +264,8 @@ def sections(outcome, table):
         ),
         ("What was refused then, by the server's own count:", refused_rows(rounds, names)),
         (
-            f"Processor time of the threads at {batching.CLOSED[-1]} connections:",
+            f"Processor time of the threads at {batching.CLOSED[-1]} connections, beside that of "
+            f"the bare responder at {batching.OPEN_SHARE} of their rate:",
             time_rows(rounds, names),
         ),
     ]
