@@ -6,9 +6,14 @@
 //     open_loop PORT PATH BODIES RATE SECONDS CONNECTIONS [TIMEOUT_MS [SEED]]
 //
 // BODIES has one request body a line, taken in turn. Latency counts from the moment that the
-// schedule says, also while no connection is free. With TIMEOUT_MS each request says so in
-// X-Request-Timeout-Ms, and answers after that time are late. Prints one line of JSON: latencies in
-// microseconds, of answers with status 200 unless it says otherwise.
+// schedule says, also while no connection is free. With TIMEOUT_MS each request says in
+// X-Request-Timeout-Ms what is left of it; answers after that time are late, and what has found no
+// connection by then is not sent any more. Prints one line of JSON: latencies in microseconds, of
+// answers with status 200 unless it says otherwise.
+//
+// Whether the generator itself kept up: `busy` is the share of its core it worked (the waiting for
+// an event that is due within SPIN_NS does not count), `lag_…` how long after its moment a request
+// was sent that had a connection, `held` how many had none at first, `not_sent` how many got none.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,12 +27,14 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 4096
 #define BODIES_MAX 4096
 #define ANSWER_BYTES_MAX 65536
+#define HEAD_BYTES_MAX 512
 #define WAITING_MAX (1u << 20) // scheduled, and no connection free
 #define SPIN_NS 30000          // closer events are waited for without the kernel
 #define DRAIN_NS 3000000000u   // after the end, for what is still under way
@@ -35,10 +42,12 @@
 struct conn {
     int fd;
     bool busy;
-    const char *request; // being sent
-    size_t left;
-    uint64_t due_ns; // when its request was scheduled
+    bool blocked;            // the socket takes no more for now
+    size_t body;             // which
+    size_t head_bytes, done; // of head and body, sent
+    uint64_t due_ns;         // when its request was scheduled
     size_t got;
+    char head[HEAD_BYTES_MAX];
     char answer[ANSWER_BYTES_MAX];
 };
 
@@ -50,14 +59,18 @@ struct latencies {
 static struct conn *conns;
 static unsigned n_conns;
 static unsigned free_conns[CONNECTIONS_MAX], n_free;
-static char *requests[BODIES_MAX];
-static size_t request_bytes[BODIES_MAX];
+static char *bodies[BODIES_MAX];
+static size_t body_bytes[BODIES_MAX];
 static unsigned n_bodies;
+static const char *path;
 static uint64_t waiting[WAITING_MAX]; // a ring of due times
 static uint64_t first_waiting, last_waiting;
 static uint64_t timeout_ns;
 static struct latencies good, refused;
+static struct latencies lag; // from the schedule to the sending, where a connection was free
 static uint64_t sent, late, errors, dropped, in_time;
+static uint64_t held;    // sent later than due, for want of a free connection
+static uint64_t spun_ns; // of the processor's time: looked for events and there were none
 static int poll_fd;
 
 static uint64_t now_ns(void) {
@@ -104,28 +117,17 @@ static double exponential(double mean) {
     return -mean * log(uniform);
 }
 
-static void read_bodies(const char *file, const char *path, unsigned timeout_ms) {
+static void read_bodies(const char *file) {
     FILE *in = fopen(file, "r");
-    char *line = NULL;
     size_t cap = 0;
     ssize_t n;
     if (!in)
         die(file);
-    while (n_bodies < BODIES_MAX && (n = getline(&line, &cap, in)) > 0) {
-        if (line[n - 1] == '\n')
-            n--;
-        char extra[64] = "";
-        if (timeout_ms)
-            snprintf(extra, sizeof extra, "X-Request-Timeout-Ms: %u\r\n", timeout_ms);
-        int bytes = asprintf(&requests[n_bodies],
-                             "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-                             "%sContent-Length: %zd\r\n\r\n%.*s",
-                             path, extra, n, (int)n, line);
-        if (bytes < 0)
-            die("memory");
-        request_bytes[n_bodies++] = (size_t)bytes;
+    while (n_bodies < BODIES_MAX && (n = getline(&bodies[n_bodies], &cap, in)) > 0) {
+        body_bytes[n_bodies] = (size_t)n - (bodies[n_bodies][n - 1] == '\n');
+        n_bodies++;
+        cap = 0;
     }
-    free(line);
     fclose(in);
 }
 
@@ -143,29 +145,65 @@ static void connect_one(unsigned i, const struct sockaddr_in *address) {
 }
 
 static void send_more(struct conn *c, unsigned i) {
-    ssize_t n = write(c->fd, c->request, c->left);
+    size_t total = c->head_bytes + body_bytes[c->body];
+    size_t of_body = c->done > c->head_bytes ? c->done - c->head_bytes : 0;
+    size_t of_head = c->done - of_body;
+    struct iovec parts[] = {
+        {c->head + of_head, c->head_bytes - of_head},
+        {bodies[c->body] + of_body, body_bytes[c->body] - of_body},
+    };
+    ssize_t n = writev(c->fd, parts, 2);
     if (n < 0 && errno != EAGAIN)
         die("write");
-    if (n > 0) {
-        c->request += n;
-        c->left -= (size_t)n;
-    }
-    struct epoll_event event = {.events = EPOLLIN | (c->left ? EPOLLOUT : 0), .data.u32 = i};
-    if (c->left || n < 0)
+    if (n > 0)
+        c->done += (size_t)n;
+    bool blocked = c->done < total;
+    struct epoll_event event = {.events = EPOLLIN | (blocked ? EPOLLOUT : 0), .data.u32 = i};
+    if (blocked != c->blocked)
         epoll_ctl(poll_fd, EPOLL_CTL_MOD, c->fd, &event);
+    c->blocked = blocked;
 }
 
-static void send_waiting(void) {
-    while (n_free > 0 && first_waiting != last_waiting) {
-        unsigned i = free_conns[--n_free];
-        struct conn *c = &conns[i];
-        c->busy = true;
-        c->due_ns = waiting[first_waiting++ % WAITING_MAX];
-        c->request = requests[sent % n_bodies];
-        c->left = request_bytes[sent % n_bodies];
-        c->got = 0;
-        sent++;
-        send_more(c, i);
+static void write_head(struct conn *c, uint64_t now) {
+    char timeout[64] = "";
+    if (timeout_ns) { // rounded up: it is at least 1
+        uint64_t left_ns = c->due_ns + timeout_ns - now;
+        snprintf(timeout, sizeof timeout, "X-Request-Timeout-Ms: %llu\r\n",
+                 (unsigned long long)((left_ns + 999999) / 1000000));
+    }
+    int n = snprintf(c->head, HEAD_BYTES_MAX,
+                     "POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+                     "%sContent-Length: %zu\r\n\r\n",
+                     path, timeout, body_bytes[c->body]);
+    if (n < 0 || n >= HEAD_BYTES_MAX)
+        die("the path is too long");
+    c->head_bytes = (size_t)n;
+}
+
+static void send_one(uint64_t due_ns, uint64_t now, bool was_held) {
+    unsigned i = free_conns[--n_free];
+    struct conn *c = &conns[i];
+    c->busy = true;
+    c->due_ns = due_ns;
+    c->body = sent++ % n_bodies;
+    c->done = c->got = 0;
+    write_head(c, now);
+    if (was_held)
+        held++;
+    else
+        note(&lag, now - due_ns);
+    send_more(c, i);
+}
+
+// `late_ones`: so many of those that wait did so before, for want of a connection.
+static void send_waiting(uint64_t late_ones) {
+    for (; n_free > 0 && first_waiting != last_waiting; late_ones -= late_ones > 0) {
+        uint64_t due_ns = waiting[first_waiting++ % WAITING_MAX];
+        uint64_t now = now_ns();
+        if (timeout_ns && now >= due_ns + timeout_ns)
+            dropped++;
+        else
+            send_one(due_ns, now, late_ones > 0);
     }
 }
 
@@ -222,7 +260,10 @@ static void wait_for(uint64_t until) {
         timeout.tv_sec = (time_t)((until - now - SPIN_NS) / 1000000000u);
         timeout.tv_nsec = (long)((until - now - SPIN_NS) % 1000000000u);
     }
+    bool spins = timeout.tv_sec == 0 && timeout.tv_nsec == 0;
     int n = epoll_pwait2(poll_fd, events, 256, &timeout, NULL);
+    if (spins && n == 0)
+        spun_ns += now_ns() - now;
     for (int k = 0; k < n; k++) {
         struct conn *c = &conns[events[k].data.u32];
         if (events[k].events & EPOLLOUT)
@@ -232,25 +273,37 @@ static void wait_for(uint64_t until) {
     }
 }
 
-static void run(double rate, double seconds) {
+static double cpu_now_s(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+// Returns the processor's time from the first to the last request, without the spinning.
+static double run(double rate, double seconds) {
+    double cpu_s = cpu_now_s();
     uint64_t start = now_ns();
     uint64_t end = start + (uint64_t)(seconds * 1e9);
     double next = (double)start + exponential(1e9 / rate);
     for (uint64_t now = start; now < end; now = now_ns()) {
+        uint64_t late_ones = last_waiting - first_waiting;
         for (; next <= (double)now; next += exponential(1e9 / rate)) {
             if (last_waiting - first_waiting < WAITING_MAX)
                 waiting[last_waiting++ % WAITING_MAX] = (uint64_t)next;
             else
                 dropped++;
         }
-        send_waiting();
+        send_waiting(late_ones);
         wait_for(next < (double)end ? (uint64_t)next : end);
     }
+    double busy_s = cpu_now_s() - cpu_s - (double)spun_ns / 1e9;
     dropped += last_waiting - first_waiting; // what never found a connection
     first_waiting = last_waiting;
     for (uint64_t now = end; n_free < n_conns && now < end + DRAIN_NS; now = now_ns())
         wait_for(now + 10000000);
     errors += n_conns - n_free;
+    return busy_s > 0 ? busy_s : 0;
 }
 
 static void print_one(const char *name, struct latencies *l) {
@@ -275,7 +328,8 @@ int main(int argc, char **argv) {
                 CONNECTIONS_MAX);
         return 2;
     }
-    read_bodies(argv[3], argv[2], timeout_ms);
+    path = argv[2];
+    read_bodies(argv[3]);
     conns = calloc(n_conns, sizeof *conns);
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (n_bodies == 0 || !conns || poll_fd < 0)
@@ -285,19 +339,17 @@ int main(int argc, char **argv) {
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (unsigned i = 0; i < n_conns; i++)
         connect_one(i, &address);
-    run(rate, seconds);
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    double busy_s = run(rate, seconds);
     printf("{\"seconds\":%.3f,\"sent\":%llu,\"ok\":%zu,\"in_time\":%llu,\"late\":%llu,"
-           "\"refused\":%zu,\"errors\":%llu,\"not_sent\":%llu,\"cpu_s\":%.3f,",
+           "\"refused\":%zu,\"errors\":%llu,\"not_sent\":%llu,\"held\":%llu,\"busy\":%.3f,",
            seconds, (unsigned long long)sent, good.n, (unsigned long long)in_time,
            (unsigned long long)late, refused.n, (unsigned long long)errors,
-           (unsigned long long)dropped, cpu);
+           (unsigned long long)dropped, (unsigned long long)held, busy_s / seconds);
     print_one("", &good);
     printf(",");
     print_one("refused_", &refused);
+    printf(",");
+    print_one("lag_", &lag);
     printf("}\n");
     return 0;
 }

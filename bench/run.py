@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import os
-import shlex
 import signal
 import sys
 import time
@@ -247,7 +246,7 @@ def main():
     measured = [peer for peer in able if peer.name not in failed]
     outcome = {
         "date": datetime.date.today().isoformat(),
-        "command": command_line(),
+        "command": report.command_line("make bench"),
         "machine": report.machine(),
         "rounds": args.rounds,
         "seconds": args.seconds,
@@ -264,20 +263,6 @@ def main():
         report.write_docs(peers.ROOT / "docs" / "benchmarks.md", outcome)
         say("bench: wrote docs/benchmarks.md")
     return 1 if failed or not measured else 0
-
-
-def command_line():
-    """How to repeat it: the arguments that change what is measured, without paths."""
-    keep, skip = [], False
-    for argument in sys.argv[1:]:
-        option = argument.partition("=")[0]
-        if skip:
-            skip = False
-        elif option in ("--build", "--pacer", "--bare-libuv", "--model"):
-            skip = "=" not in argument
-        elif argument not in ("--json", "--write-docs"):
-            keep.append(argument)
-    return "make bench" + (f" BENCH_ARGS={shlex.quote(shlex.join(keep))}" if keep else "")
 
 
 if __name__ == "__main__":

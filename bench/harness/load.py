@@ -16,7 +16,7 @@ class LoadFailed(Exception):
     pass
 
 
-def run_wrk(port, bodies, connections, seconds, core, salt):
+def run_wrk(port, bodies, connections, seconds, core, salt=None, path=workload.PATH):
     """wrk's own figures as a dict; `seconds` whole seconds."""
     command = [
         "taskset",
@@ -30,7 +30,7 @@ def run_wrk(port, bodies, connections, seconds, core, salt):
         "10s",
         "-s",
         str(SCRIPT),
-        f"http://127.0.0.1:{port}{workload.PATH}",
+        f"http://127.0.0.1:{port}{path}",
         "--",
         str(bodies),
     ]
@@ -54,20 +54,42 @@ def _children_s():
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(server, port, bodies, connections, seconds, cores, salt=None):
+class Watch:
+    """What the server and both cores do from here to `end`. `cores` is (server's, load's)."""
+
+    def __init__(self, server, cores):
+        self.server, self.cores = server, cores
+        self.ticks, self.load_s = server.cpu_ticks(), _children_s()
+        self.before = [process.core_ticks(core) for core in cores]
+        self.wall = time.perf_counter()
+
+    def end(self):
+        after = [process.core_ticks(core) for core in self.cores]
+        wall_s = time.perf_counter() - self.wall
+        server_s = (self.server.cpu_ticks() - self.ticks) / process.TICKS_PER_S
+        used_s = (server_s, _children_s() - self.load_s)
+        # Whatever else ran on the two cores, or was taken by the hypervisor, spoils the sample.
+        foreign_s = [
+            max(
+                0.0,
+                sum(a - b for a, b in zip(after[i], self.before[i])) / process.TICKS_PER_S
+                - used_s[i],
+            )
+            for i in (0, 1)
+        ]
+        return {
+            "server_cpu_s": server_s,
+            "server_core_busy": server_s / wall_s,
+            "load_core_busy": used_s[1] / wall_s,
+            "foreign_share": max(foreign_s) / wall_s,
+        }
+
+
+def measure(server, port, bodies, connections, seconds, cores, salt=None, path=workload.PATH):
     """One sample. `cores` is (server's, load generator's)."""
-    ticks, wall, wrk_s = server.cpu_ticks(), time.perf_counter(), _children_s()
-    before = [process.core_ticks(core) for core in cores]
-    figures = run_wrk(port, bodies, connections, seconds, cores[1], salt)
-    after = [process.core_ticks(core) for core in cores]
-    wall_s = time.perf_counter() - wall
-    server_s = (server.cpu_ticks() - ticks) / process.TICKS_PER_S
-    used_s = (server_s, _children_s() - wrk_s)
-    # Whatever else ran on the two cores, or was taken by the hypervisor, spoils the sample.
-    foreign_s = [
-        max(0.0, sum(a - b for a, b in zip(after[i], before[i])) / process.TICKS_PER_S - used_s[i])
-        for i in (0, 1)
-    ]
+    watch = Watch(server, cores)
+    figures = run_wrk(port, bodies, connections, seconds, cores[1], salt, path)
+    seen = watch.end()
     return {
         "connections": connections,
         "requests_per_s": figures["requests"] / (figures["duration_us"] / 1e6),
@@ -75,8 +97,6 @@ def measure(server, port, bodies, connections, seconds, cores, salt=None):
         "p90_us": figures["p90_us"],
         "p99_us": figures["p99_us"],
         "max_us": figures["max_us"],
-        "server_cpu_us_per_request": server_s * 1e6 / figures["requests"],
-        "server_core_busy": server_s / wall_s,
-        "load_core_busy": used_s[1] / wall_s,
-        "foreign_share": max(foreign_s) / wall_s,
+        "server_cpu_us_per_request": seen.pop("server_cpu_s") * 1e6 / figures["requests"],
+        **seen,
     }

@@ -40,6 +40,7 @@ class Context:
     pacer: Path
     bare: Path
     server_core: int
+    features: int = 32  # of the model, where a peer has to be told
 
 
 @dataclass
@@ -231,7 +232,8 @@ class Node(Peer):
             "NODE_PATH": str(ctx.build / "bench" / "node" / "node_modules"),
             "NODE_ENV": "production",
         }
-        return [tool("node"), self.source / "server.js", running.port, ctx.model], env
+        command = [tool("node"), self.source / "server.js", running.port, ctx.model, ctx.features]
+        return command, env
 
     def versions(self, ctx):
         lock = (self.source / "package.json").read_text()
@@ -297,6 +299,40 @@ class RawFastapi(PlainFastapi):
     app = "raw_app:app"
 
 
+def venv_python(ctx):
+    return ctx.build / "bench" / "venv" / "bin" / "python"
+
+
+def make_venv(ctx):
+    """The Python environment of the peers whose packages come from the Python registry."""
+    venv = ctx.build / "bench" / "venv"
+    requirements = BENCH / "peers" / "guide" / "requirements.txt"
+    done, digest = stamped(venv / "stamp", requirements)
+    if done:
+        return
+    run_quietly([SYSTEM_PYTHON, "-m", "venv", "--clear", venv], "making a Python environment")
+    run_quietly(
+        [
+            venv_python(ctx),
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--timeout",
+            "15",
+            "--retries",
+            "1",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+            requirements,
+        ],
+        "installing the guide's Python packages (it needs the Python registry)",
+    )
+    (venv / "stamp").write_text(digest)
+
+
 class Guide(Peer):
     name, title, kind, target = (
         "guide-hit",
@@ -306,37 +342,9 @@ class Guide(Peer):
     )
     source = BENCH / "peers" / "guide"
 
-    def python(self, ctx):
-        return ctx.build / "bench" / "venv" / "bin" / "python"
-
     def prepare(self, ctx):
         tool("redis-server")
-        venv = ctx.build / "bench" / "venv"
-        requirements = self.source / "requirements.txt"
-        done, digest = stamped(venv / "stamp", requirements)
-        if done:
-            return
-        run_quietly([SYSTEM_PYTHON, "-m", "venv", "--clear", venv], "making a Python environment")
-        run_quietly(
-            [
-                self.python(ctx),
-                "-m",
-                "pip",
-                "--disable-pip-version-check",
-                "install",
-                "--quiet",
-                "--timeout",
-                "15",
-                "--retries",
-                "1",
-                "--require-hashes",
-                "--only-binary=:all:",
-                "-r",
-                requirements,
-            ],
-            "installing the guide's Python packages (it needs the Python registry)",
-        )
-        (venv / "stamp").write_text(digest)
+        make_venv(ctx)
 
     def command(self, ctx, running):
         running.redis_port = process.free_port()
@@ -364,19 +372,39 @@ class Guide(Peer):
             "BENCH_MODEL": str(ctx.model),
             "REDIS_URL": f"redis://127.0.0.1:{running.redis_port}/0",
         }
-        return gunicorn(self.python(ctx), self.source, "guide_app:app", running.port), env
+        return gunicorn(venv_python(ctx), self.source, "guide_app:app", running.port), env
 
     def versions(self, ctx):
         names = ["fastapi", "pydantic", "gunicorn", "uvicorn", "uvloop", "redis", "onnxruntime"]
         server = re.search(r"v=(\S+)", output_of([tool("redis-server"), "--version"]))
         return (
-            python_versions(self.python(ctx), names)
+            python_versions(venv_python(ctx), names)
             + f", Redis server {server.group(1) if server else '?'}"
         )
 
 
 class GuideMiss(Guide):
     name, title, unique = "guide-miss", "(e) guide's stack, every request a cache miss", True
+
+
+class Window(Peer):
+    name, title, kind = "window", "FastAPI, batches after 5 ms or 64 rows", "computed"
+
+    def prepare(self, ctx):
+        make_venv(ctx)
+
+    def command(self, ctx, running):
+        env = {
+            **PYTHON_ENV,
+            "BENCH_MODEL": str(ctx.model),
+            "BENCH_FEATURES": str(ctx.features),
+        }
+        folder = BENCH / "peers" / "window"
+        return gunicorn(venv_python(ctx), folder, "window_app:app", running.port), env
+
+    def versions(self, ctx):
+        names = ["fastapi", "pydantic", "gunicorn", "uvicorn", "uvloop", "onnxruntime"]
+        return python_versions(venv_python(ctx), names)
 
 
 def cache_counts(running):
@@ -398,3 +426,4 @@ def shown(path):
 
 
 ALL = (Pacer(), BareLibuv(), Nginx(), Node(), PlainFastapi(), RawFastapi(), Guide(), GuideMiss())
+BATCHING = (Node(), Window())  # beside pacer in bench/batching.py

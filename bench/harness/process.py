@@ -64,6 +64,15 @@ class Server:
     def cpu_ticks(self):
         return sum(int(fields[11]) + int(fields[12]) for _, fields in self._stats())
 
+    def thread_s(self):
+        """Seconds of processor time of the first process's threads so far, by thread name."""
+        times = {}
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            name = (task / "comm").read_text().strip()
+            ran_ns = int((task / "schedstat").read_text().split()[0])
+            times[name] = times.get(name, 0) + ran_ns / 1e9
+        return times
+
     def rss_bytes(self):
         return sum(int(fields[21]) * PAGE_BYTES for _, fields in self._stats())
 

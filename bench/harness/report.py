@@ -3,6 +3,8 @@
 
 import os
 import platform
+import shlex
+import sys
 from pathlib import Path
 from statistics import median
 
@@ -238,3 +240,17 @@ def machine():
 def machine_line(of=None):
     of = of or machine()
     return f"{of['cpu']}, {of['cores']} cores, {of['system']}, Linux {of['kernel']}"
+
+
+def command_line(target):
+    """How to repeat it: the arguments that change what is measured, without paths."""
+    keep, skip = [], False
+    for argument in sys.argv[1:]:
+        option = argument.partition("=")[0]
+        if skip:
+            skip = False
+        elif option in ("--build", "--pacer", "--bare-libuv", "--model"):
+            skip = "=" not in argument
+        elif argument not in ("--json", "--write-docs"):
+            keep.append(argument)
+    return target + (f" BENCH_ARGS={shlex.quote(shlex.join(keep))}" if keep else "")

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Peer (c): fastify in front of onnxruntime-node, one process, one intra-op thread, no spinning.
-// Usage: node server.js PORT MODEL.onnx
+// Usage: node server.js PORT MODEL.onnx [FEATURES]
+// The model is served under its file's name.
 "use strict";
 
+const path = require("node:path");
 const fastify = require("fastify");
 const ort = require("onnxruntime-node");
 
-const FEATURES = 32;
+const FEATURES = Number(process.argv[4] || 32);
 
 // A response schema lets fastify use its compiled serialiser, which is the fast way to run it.
 const responseSchema = {
@@ -45,11 +47,12 @@ async function main(port, modelPath) {
     executionMode: "sequential",
     extra: { session: { intra_op: { allow_spinning: "0" } } },
   });
+  const name = path.basename(modelPath, ".onnx");
   const app = fastify({ logger: false });
 
   app.get("/v2/health/ready", async () => ({ ready: true }));
   app.post(
-    "/v2/models/mlp/infer",
+    `/v2/models/${name}/infer`,
     { schema: { response: { 200: responseSchema } } },
     async (request, reply) => {
       const rows = rowsOf(request.body);
@@ -62,7 +65,7 @@ async function main(port, modelPath) {
       });
       const output = results.probabilities;
       return {
-        model_name: "mlp",
+        model_name: name,
         model_version: "1",
         outputs: [
           {
