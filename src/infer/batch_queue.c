@@ -39,7 +39,7 @@
 void pcr_batch_queue_init(struct pcr_batch_queue *queue, const struct pcr_batch_options *options) {
     PCR_ASSERT(options->rows_max > 0 && options->queue_max > 0);
     PCR_ASSERT(options->slots > 0 && options->slots <= PCR_BATCH_SLOTS_MAX);
-    *queue = (struct pcr_batch_queue){.options = *options};
+    *queue = (struct pcr_batch_queue){.options = *options, .earliest_ns = UINT64_MAX};
     for (size_t i = 0; i < PCR_BATCH_PRIORITIES; i++)
         pcr_list_init(&queue->waiting[i]);
     pcr_cost_init(&queue->cost);
@@ -156,8 +156,11 @@ static void put(struct pcr_batch_queue *queue, struct pcr_batch_item *item) {
     pcr_list_push_back(&queue->waiting[item->priority], &item->node);
     queue->weights[item->priority] =
         saturating_add(queue->weights[item->priority], weight_of(item, item->rows));
-    if (item->deadline_ns)
+    if (item->deadline_ns) {
         queue->dated_weight = saturating_add(queue->dated_weight, weight_of(item, item->rows));
+        if (item->deadline_ns < queue->earliest_ns)
+            queue->earliest_ns = item->deadline_ns;
+    }
     queue->n_waiting++;
 }
 
@@ -173,6 +176,23 @@ static void take_out(struct pcr_batch_queue *queue, struct pcr_batch_item *item)
     if (item->deadline_ns)
         queue->dated_weight = queue->dated_weight > weight ? queue->dated_weight - weight : 0;
     queue->n_waiting--;
+    if (item->deadline_ns == queue->earliest_ns)
+        queue->earliest_gone = true;
+}
+
+// Of what waits; UINT64_MAX: nothing has one. It is looked for only if the last one has left.
+static uint64_t earliest_deadline_ns(struct pcr_batch_queue *queue) {
+    if (!queue->earliest_gone)
+        return queue->earliest_ns;
+    queue->earliest_gone = false;
+    queue->earliest_ns = UINT64_MAX;
+    for (unsigned i = 0; i < PCR_BATCH_PRIORITIES; i++)
+        PCR_LIST_FOR_EACH(node, &queue->waiting[i]) {
+            uint64_t deadline_ns = item_at(node)->deadline_ns;
+            if (deadline_ns && deadline_ns < queue->earliest_ns)
+                queue->earliest_ns = deadline_ns;
+        }
+    return queue->earliest_ns;
 }
 
 // Of an item that is too long for its deadline even alone: if it finds nothing to do, one in
@@ -291,24 +311,30 @@ static void fill_from(struct pcr_batch_queue *queue, unsigned priority, uint64_t
     }
 }
 
-uint64_t pcr_batch_queue_ready_ns(const struct pcr_batch_queue *queue, uint64_t now_ns) {
+// When the window has to end so that nobody is late for it. What waits is computed one batch after
+// the other, at worst; as much again is left to chance.
+static uint64_t window_deadline_ns(struct pcr_batch_queue *queue, uint64_t weight) {
+    uint64_t earliest_ns = earliest_deadline_ns(queue);
+    if (earliest_ns == UINT64_MAX)
+        return UINT64_MAX;
+    uint64_t ns = pcr_cost_backlog_ns(&queue->cost, weight, queue->options.rows_max);
+    ns = ns == UINT64_MAX ? queue->margin_ns
+                          : saturating_add(saturating_add(ns, ns), queue->margin_ns);
+    return earliest_ns > ns ? earliest_ns - ns : 0;
+}
+
+uint64_t pcr_batch_queue_ready_ns(struct pcr_batch_queue *queue, uint64_t now_ns) {
     if (queue->n_waiting == 0 || queue->n_running >= queue->options.slots)
         return UINT64_MAX;
     uint64_t weight = weight_ahead(queue, PCR_BATCH_PRIORITIES - 1);
     if (queue->options.max_wait_ns == 0 || weight >= queue->options.rows_max)
         return now_ns;
-    uint64_t ready_ns = UINT64_MAX;
+    uint64_t ready_ns = window_deadline_ns(queue, weight);
     for (unsigned i = 0; i < PCR_BATCH_PRIORITIES; i++) {
         const struct pcr_batch_item *item = first_of(queue, i);
         if (!item)
             continue;
         uint64_t until_ns = saturating_add(item->queued_ns, queue->options.max_wait_ns);
-        if (item->deadline_ns) { // no window makes a request late
-            uint64_t ns = pcr_cost_backlog_ns(&queue->cost, weight, queue->options.rows_max);
-            ns = ns == UINT64_MAX ? 0 : 2 * ns; // half of the rest is left to chance
-            uint64_t last_ns = item->deadline_ns > ns ? item->deadline_ns - ns : 0;
-            until_ns = last_ns < until_ns ? last_ns : until_ns;
-        }
         ready_ns = until_ns < ready_ns ? until_ns : ready_ns;
     }
     return ready_ns;

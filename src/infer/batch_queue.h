@@ -55,6 +55,8 @@ struct pcr_batch_queue { // private but for reading
     unsigned n_hopeless;   // refused as too long for an idle queue
     uint64_t dated_weight; // of what waits and has a deadline
     double filling;        // of that, what a batch finds, up to B: smoothed
+    uint64_t earliest_ns;  // deadline of what waits, or (earliest_gone) waited; UINT64_MAX: none
+    bool earliest_gone;
 };
 
 struct pcr_batch {         // what take gives
@@ -87,7 +89,7 @@ enum pcr_batch_verdict pcr_batch_queue_add(struct pcr_batch_queue *queue,
 bool pcr_batch_queue_take(struct pcr_batch_queue *queue, uint64_t now_ns, struct pcr_batch *batch);
 // When take will find a batch, if nothing arrives or finishes before: now_ns or earlier means now;
 // UINT64_MAX: not before something does.
-uint64_t pcr_batch_queue_ready_ns(const struct pcr_batch_queue *queue, uint64_t now_ns);
+uint64_t pcr_batch_queue_ready_ns(struct pcr_batch_queue *queue, uint64_t now_ns);
 // The slot is free again. `took_ns` teaches the cost model; 0 (a run that failed) does not.
 // Afterwards items with rows left go in again with `again`; the others are the caller's.
 void pcr_batch_queue_finish(struct pcr_batch_queue *queue, const struct pcr_batch *batch,

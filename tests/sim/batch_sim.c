@@ -206,7 +206,7 @@ static uint64_t window_ready_ns(const struct lane *lane) {
     return lane->n_window >= WINDOW_ROWS ? first->arrived_ns : first->arrived_ns + WINDOW_NS;
 }
 
-static uint64_t ready_ns(const struct sim *sim, const struct lane *lane, uint64_t now_ns) {
+static uint64_t ready_ns(const struct sim *sim, struct lane *lane, uint64_t now_ns) {
     return sim->policy == WINDOW ? window_ready_ns(lane)
                                  : pcr_batch_queue_ready_ns(&lane->queue, now_ns);
 }

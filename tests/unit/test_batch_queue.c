@@ -395,6 +395,49 @@ static void a_window_makes_nobody_late(void **state) {
     assert_int_equal(batch.n, 1);
 }
 
+// The nearest deadline is not that of whoever waits longest.
+static void a_window_ends_for_the_nearest_deadline(void **state) {
+    (void)state;
+    struct pcr_batch_queue queue;
+    struct pcr_batch batch;
+    struct pcr_batch_item items[4];
+    open_queue(&queue, (struct pcr_batch_options){.rows_max = 8, .max_wait_ns = 500 * MS});
+    for (size_t i = 0; i < 4; i++)
+        items[i] = item_of(1);
+    items[1].deadline_ns = 400 * MS;
+    items[2].deadline_ns = 40 * MS;
+    items[3].deadline_ns = 300 * MS;
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(add(&queue, &items[i], 0), PCR_BATCH_ADMITTED);
+    uint64_t ready_ns = pcr_batch_queue_ready_ns(&queue, 0);
+    assert_true(ready_ns > 0 && ready_ns + cost_ns(4) <= items[2].deadline_ns);
+
+    assert_true(pcr_batch_queue_remove(&queue, &items[2])); // its client went
+    ready_ns = pcr_batch_queue_ready_ns(&queue, 0);
+    assert_true(ready_ns > 40 * MS && ready_ns + cost_ns(3) <= items[3].deadline_ns);
+    assert_true(pcr_batch_queue_take(&queue, ready_ns, &batch));
+    assert_int_equal(batch.n, 3);
+    assert_true(pcr_list_empty(&batch.late));
+    finish(&queue, &batch);
+    assert_true(pcr_batch_queue_ready_ns(&queue, ready_ns) == UINT64_MAX);
+}
+
+// What answers need on their way counts against the window, too.
+static void a_window_leaves_the_margin(void **state) {
+    (void)state;
+    struct pcr_batch_queue queue;
+    struct pcr_batch batch;
+    struct pcr_batch_item item = item_of(1);
+    open_queue(&queue, (struct pcr_batch_options){.rows_max = 8, .max_wait_ns = 500 * MS});
+    queue.margin_ns = 20 * MS;
+    item.deadline_ns = 100 * MS;
+    assert_int_equal(add(&queue, &item, 0), PCR_BATCH_ADMITTED);
+    uint64_t ready_ns = pcr_batch_queue_ready_ns(&queue, 0);
+    assert_true(pcr_batch_queue_take(&queue, ready_ns, &batch));
+    assert_int_equal(batch.n, 1);
+    assert_true(pcr_list_empty(&batch.late));
+}
+
 // --- at random ----------------------------------------------------------------------------------
 #define ITEMS 64
 #define STEPS 40000
@@ -569,6 +612,8 @@ int main(void) {
         cmocka_unit_test(a_batch_is_filled_up_from_below),
         cmocka_unit_test(a_window_holds_until_it_is_over_or_full),
         cmocka_unit_test(a_window_makes_nobody_late),
+        cmocka_unit_test(a_window_ends_for_the_nearest_deadline),
+        cmocka_unit_test(a_window_leaves_the_margin),
         cmocka_unit_test(whatever_happens_nothing_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
