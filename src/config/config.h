@@ -79,6 +79,7 @@ struct pcr_config {
     const char *log_level, *log_format;
     bool access_log;
     uint64_t drain_ms, request_timeout_ms;
+    size_t run_memory_max; // 0: no limit
     // http: {…}
     size_t http_header_bytes_max, http_headers_max, http_target_bytes_max, http_body_bytes_max,
         http_body_memory_max, http_connections_max, http_connections_per_peer_max,

@@ -47,6 +47,9 @@ enum pcr_rows {
 enum pcr_rows pcr_session_rows(const struct pacer_session *session);
 // ONNX Runtime's version, "1.30.0".
 const char *pcr_infer_runtime_version(void);
+// The most that one run may allocate at once, outputs included; 0 (the default): no limit. Beyond
+// it the run fails with PACER_ELIMIT. Any thread; counts for runs that begin afterwards.
+void pcr_infer_run_memory_max(size_t bytes);
 // Where ONNX Runtime's own warnings go; NULL (the default) drops them. They come on any thread.
 typedef void (*pcr_infer_log_cb)(enum pcr_log_level level, const char *message);
 void pcr_infer_log_to(pcr_infer_log_cb cb);

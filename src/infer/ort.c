@@ -2,6 +2,7 @@
 #include "infer/ort_priv.h"
 
 #include "infer/infer.h"
+#include "infer/run_memory.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -97,6 +98,8 @@ static void make_env(void) {
         status = ort.api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &ort.cpu);
     if (!status)
         status = ort.api->GetAllocatorWithDefaultOptions(&ort.allocator);
+    if (!status)
+        status = pcr_run_memory_register(ort.api, env, ort.cpu, ort.allocator);
     if (status) {
         pcr_ort_fail(&ort_error, PACER_EINTERNAL, status, "ONNX Runtime does not start");
         return;

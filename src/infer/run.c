@@ -10,6 +10,7 @@
 // The checks come first and speak in the words v2 clients match on. They are the
 // same for the library and the server, and complete: what passes is run, so a wrong
 // shape never reaches a kernel.
+#include "infer/run_memory.h"
 #include "infer/session_priv.h"
 
 #include <stdio.h>
@@ -349,6 +350,16 @@ static int prepare(const struct pacer_session *s, const struct pacer_run *run,
     return 0;
 }
 
+static int too_much_memory(const struct pacer_session *s, size_t bytes_max,
+                           struct pacer_error *err) {
+    bool mib = bytes_max >= (size_t)1 << 20;
+    return pcr_err(err, PACER_ELIMIT, "session",
+                   "model '%s' needs more than run_memory_max (%zu %s) for this input; send a "
+                   "smaller batch, or values that ask for a smaller output, or have "
+                   "run_memory_max raised in the server's configuration",
+                   s->name, mib ? bytes_max >> 20 : bytes_max, mib ? "MiB" : "bytes");
+}
+
 static int run_ort(const struct pcr_session_job *job, struct work *work, struct pacer_error *err) {
     const OrtApi *api = pcr_ort()->api;
     const struct pacer_run *run = job->run;
@@ -356,12 +367,16 @@ static int run_ort(const struct pcr_session_job *job, struct work *work, struct 
     for (size_t i = 0; i < run->n_inputs && code == 0; i++)
         code = wrap_input(&run->inputs[i], job->arena, &work->inputs[i], err);
     if (code == 0) {
+        pcr_run_memory_begin();
         OrtStatus *status = api->Run(job->session->ort, job->options, work->names,
                                      (const OrtValue *const *)work->inputs, run->n_inputs,
                                      work->wanted, work->n_outputs, work->held->values);
+        size_t refused_at = pcr_run_memory_end();
         if (status) {
             code = pcr_session_run_code(api->GetErrorCode(status));
             code = pcr_ort_fail(err, code, status, "ONNX Runtime could not run the model");
+            if (refused_at)
+                code = too_much_memory(job->session, refused_at, err);
         }
     }
     for (size_t i = 0; i < run->n_inputs; i++)

@@ -42,6 +42,8 @@ static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, c
         status = api->DisableMemPattern(o);
     if (!status)
         status = api->DisableCpuMemArena(o);
+    if (!status) // run_memory.c
+        status = api->AddSessionConfigEntry(o, kOrtSessionOptionsConfigUseEnvAllocators, "1");
     if (!status)
         status = api->AddSessionConfigEntry(o, kOrtSessionOptionsConfigAllowIntraOpSpinning, spin);
     if (!status)

@@ -215,7 +215,7 @@ static void warn_of_restart(void *ctx, const char *key) {
 
 static void take_generation(struct pcr_server *server, struct pcr_generation *generation) {
     pcr_config_compare(server->generation->config, generation->config, warn_of_restart, NULL);
-    pcr_server_configure_log(generation->config);
+    pcr_server_configure_process(generation->config);
     pcr_generation_unref(server->generation);
     server->generation = generation; // takes the creator's reference
 }

@@ -63,13 +63,18 @@ static void raise_descriptor_limit(void) {
     }
 }
 
-void pcr_server_configure_log(const struct pcr_config *config) {
+static void configure_log(const struct pcr_config *config) {
     static const char *const names[] = {"debug", "info", "warn", "error"};
     struct pcr_log_options options = {PCR_LOG_INFO, strcmp(config->log_format, "json") == 0};
     for (size_t i = 0; i < PCR_COUNT_OF(names); i++)
         if (strcmp(config->log_level, names[i]) == 0)
             options.level = (enum pcr_log_level)i;
     pcr_log_configure(&options);
+}
+
+void pcr_server_configure_process(const struct pcr_config *config) {
+    configure_log(config);
+    pcr_infer_run_memory_max(config->run_memory_max);
 }
 
 // ONNX Runtime's own words, of loading and of runs that fail; the latter come per request.
@@ -432,7 +437,7 @@ static int create_workers(struct pcr_server *server, const struct pcr_config *co
 
 // Everything up to the models: what is wrong with it is known at once.
 static int begin(struct pcr_server *server, struct pcr_config *config) {
-    pcr_server_configure_log(config);
+    pcr_server_configure_process(config);
     if (pcr_log_start() < 0) {
         pcr_log(PCR_LOG_ERROR, "server", "out of memory for the log");
         return PCR_SERVER_FAILED;

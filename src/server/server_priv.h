@@ -74,7 +74,8 @@ struct pcr_server {
 // --- server.c -----------------------------------------------------------------------------------
 // NULL after all faults have been logged.
 struct pcr_config *pcr_server_load_config(const struct pcr_server_options *options);
-void pcr_server_configure_log(const struct pcr_config *config);
+// What holds for the whole process, not for a loop or a generation.
+void pcr_server_configure_process(const struct pcr_config *config);
 struct pcr_http_server_options pcr_server_http_options(const struct pcr_config *config,
                                                        struct pcr_server_loop *self);
 // The start is over, well, or with the exit code of the process. On loop 0.

@@ -345,6 +345,7 @@ def lengths():
         [tensor("SHAPE", "INT64", [2], [2, 3])],
         [tensor("Y", "FP32", [2, 3], [7.0] * 6)],
     )
+    fill_in_turn(4)
     good(
         "scalar_output.onnx",
         "X FP32 [-1] → SUM FP32 [], a scalar",
@@ -355,6 +356,30 @@ def lengths():
         ),
         [tensor("X", "FP32", [3], [1.0, 2.0, 3.5])],
         [tensor("SUM", "FP32", [], [6.5])],
+    )
+
+
+def fill_in_turn(times):
+    """Fills of one shape, each made only when the one before has been used up."""
+    nodes, shape = [], "SHAPE"
+    for k in range(times):
+        nodes += [
+            node("ConstantOfShape", [shape], [f"fill{k}"], value=constant("one", "FP32", [1], [1.0])),
+            node("ReduceMean", [f"fill{k}"], [f"mean{k}"], keepdims=0),
+            node("Cast", [f"mean{k}"], [f"whole{k}"], to=TensorProto.INT64),
+            node("Mul", ["SHAPE", f"whole{k}"], [f"shape{k}"]),
+        ]
+        shape = f"shape{k}"
+    good(
+        "fill_in_turn.onnx",
+        f"SHAPE INT64 [-1] → Y INT64 [-1], the same; fills {times} FP32 tensors of it on the way, one at a time",
+        model_of(
+            nodes + [node("Identity", [shape], ["Y"])],
+            [value("SHAPE", "INT64", ["rank"])],
+            [value("Y", "INT64", ["rank"])],
+        ),
+        [tensor("SHAPE", "INT64", [2], [2, 3])],
+        [tensor("Y", "INT64", [2], [2, 3])],
     )
 
 

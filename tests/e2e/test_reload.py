@@ -175,7 +175,7 @@ APPLIED = {
 # peer that reads nothing for long, and the call that hands them over is the one for all of http.*.
 ELSEWHERE = {"models_dir", "log_level", "log_format", "access_log", "drain_ms", "http.write_timeout_ms",
              "http.pipelined_max", "http.body_rate_min", "cors.max_age_s", "models", "request_timeout_ms",
-             "watch_models_ms"}
+              "watch_models_ms", "run_memory_max"}
 
 
 def rows():
@@ -250,6 +250,19 @@ def test_a_reload_switches_the_access_log(server):
     assert one.stop() == 0
     ids = [json.loads(line)["id"] for line in one.stdout]
     assert ids.count("seen-True") == 2 and "seen-False" not in ids
+
+
+def test_a_reload_applies_the_memory_of_a_run(server, models):
+    text = "threads: 1\nworkers: 1\nrun_memory_max: {}\n"
+    one = server(config=text.format("1MiB"), models=models("fill"))
+    body = {"inputs": [{"name": "SHAPE", "datatype": "INT64", "shape": [1], "data": [1 << 20]}],
+            "parameters": {"binary_data_output": True}}
+    look = status("POST", "/v2/models/fill/infer", body)
+    assert look(one) == 400
+    reload(one, text.format("8MiB"))
+    assert look(one) == 200
+    reload(one, text.format("1MiB"))
+    assert look(one) == 400
 
 
 def test_a_reload_applies_the_time_to_drain(server, models):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a request may cost others: the end of the server, deadlines, clients that went away, bodies that are large."""
 import json
+import pathlib
+import re
 import socket
 import struct
 import threading
@@ -52,6 +54,23 @@ def test_an_answer_that_no_connection_can_carry_is_refused_with_a_remedy(server,
     assert answer.status == 400
     assert "larger than" in answer.json["error"] and "'fill'" in answer.json["error"]
     assert one.request("GET", "/v2/health/live").status == 200
+
+
+def fill(elements):
+    return {"inputs": [{"name": "SHAPE", "datatype": "INT64", "shape": [1], "data": [elements]}],
+            "parameters": {"binary_data_output": True}}
+
+
+@pytest.mark.parametrize("elements", [1 << 29, 1 << 40, 1 << 60])  # from 2 GiB on
+def test_a_client_cannot_take_the_servers_memory(server, models, elements):
+    one = server(config="threads: 1\nworkers: 1\n", models=models("fill"))
+    for _ in range(3):
+        answer = one.request("POST", "/v2/models/fill/infer", fill(elements))
+        assert answer.status == 400
+        assert elements == 1 << 60 or "run_memory_max (1024 MiB)" in answer.json["error"]
+        assert one.request("POST", "/v2/models/fill/infer", fill(3)).status == 200
+    status = pathlib.Path(f"/proc/{one.process.pid}/status").read_text()
+    assert int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1)) < 1 << 20
 
 
 def occupy(one, steps, seconds=0.3):

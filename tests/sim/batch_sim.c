@@ -274,7 +274,7 @@ static void end_run(struct sim *sim, struct slot *slot) {
 }
 
 // --- the clock ----------------------------------------------------------------------------------
-static uint64_t next_event_ns(const struct sim *sim, size_t next, uint64_t now_ns) {
+static uint64_t next_event_ns(struct sim *sim, size_t next, uint64_t now_ns) {
     uint64_t at = next < REQUESTS ? sim->requests[next].arrived_ns : FOREVER;
     bool is_free = false;
     for (unsigned k = 0; k < sim->scenario->slots; k++) {
