@@ -99,7 +99,7 @@ static void make_env(void) {
     if (!status)
         status = ort.api->GetAllocatorWithDefaultOptions(&ort.allocator);
     if (!status)
-        status = pcr_run_memory_register(ort.api, env, ort.cpu, ort.allocator);
+        status = pcr_run_memory_register(ort.api, env, ort.cpu);
     if (status) {
         pcr_ort_fail(&ort_error, PACER_EINTERNAL, status, "ONNX Runtime does not start");
         return;

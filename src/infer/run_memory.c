@@ -8,10 +8,10 @@
 // counted: a kernel's outputs and scratch buffers are allocated by the thread that called Run, also
 // where other threads help it to compute.
 //
-// ONNX Runtime does not look whether an allocator gave NULL; it counts on an exception, which its
-// own allocator throws and its executor turns into an error status. So a refusal is left to that
-// one, by asking it for more than any machine has: it throws through the frame of `allocate`, which
-// is therefore built with unwind tables (-fexceptions) and holds nothing that would be lost.
+// ONNX Runtime does not look whether an allocator gave NULL; it counts on std::bad_alloc, which its
+// own allocator throws and its executor turns into an error status. So a refusal throws that, by the
+// function of libstdc++ that compilers call for it, through the frame of `allocate`, which is
+// therefore built with unwind tables (-fexceptions) and holds nothing that would be lost.
 //
 // Blocks are malloc's with a header before the aligned part: posix_memalign, which ONNX Runtime
 // uses, goes past glibc's cache of the thread, so this also is the faster way (docs/benchmarks.md).
@@ -26,7 +26,8 @@
 #include <stdlib.h>
 
 #define ALIGNMENT 64 // what ONNX Runtime's kernels want
-#define NEVER (SIZE_MAX / 4)
+
+_Noreturn void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv"); // of libstdc++
 
 struct header { // right before the block
     void *base;
@@ -41,7 +42,6 @@ static _Thread_local struct {
 } run;
 
 static const OrtMemoryInfo *place;
-static OrtAllocator *refusing;
 
 void pcr_infer_run_memory_max(size_t bytes) {
     atomic_store_explicit(&run_bytes_max, bytes, memory_order_relaxed);
@@ -65,15 +65,15 @@ static void *allocate(OrtAllocator *self, size_t bytes) {
     if (run.bytes_max) {
         if (bytes > run.bytes_max - run.bytes) {
             run.refused = true;
-            return refusing->Alloc(refusing, NEVER); // throws
+            throw_bad_alloc();
         }
         run.bytes += bytes;
     }
     // malloc's blocks lie at multiples of 16, so header and alignment take 64 bytes together.
     _Static_assert(_Alignof(max_align_t) >= sizeof(struct header), "the header fits in the gap");
-    char *base = bytes < NEVER ? malloc(bytes + ALIGNMENT) : NULL;
+    char *base = bytes < PTRDIFF_MAX - ALIGNMENT ? malloc(bytes + ALIGNMENT) : NULL;
     if (!base)
-        return refusing->Alloc(refusing, NEVER); // throws
+        throw_bad_alloc();
     size_t gap = ALIGNMENT - (uintptr_t)base % ALIGNMENT;
     struct header *header = (struct header *)(void *)(base + gap) - 1;
     *header = (struct header){base, bytes};
@@ -96,11 +96,10 @@ static const OrtMemoryInfo *where(const OrtAllocator *self) {
     return place;
 }
 
-OrtStatus *pcr_run_memory_register(const OrtApi *api, OrtEnv *env, const OrtMemoryInfo *memory,
-                                   OrtAllocator *refuse) {
+OrtStatus *pcr_run_memory_register(const OrtApi *api, OrtEnv *env,
+                                   const OrtMemoryInfo *memory) {
     static OrtAllocator allocator = {
         .version = ORT_API_VERSION, .Alloc = allocate, .Free = give_back, .Info = where};
     place = memory;
-    refusing = refuse;
     return api->RegisterAllocator(env, &allocator);
 }

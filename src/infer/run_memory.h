@@ -6,9 +6,8 @@
 #include "infer/ort_priv.h"
 
 // Makes ONNX Runtime take the memory of sessions with "session.use_env_allocators" from here.
-// `memory` says where it lies and `refuse` is the allocator that refuses; both outlive it.
-OrtStatus *pcr_run_memory_register(const OrtApi *api, OrtEnv *env, const OrtMemoryInfo *memory,
-                                   OrtAllocator *refuse);
+// `memory` says where it lies, and outlives it.
+OrtStatus *pcr_run_memory_register(const OrtApi *api, OrtEnv *env, const OrtMemoryInfo *memory);
 
 // Around a run, on the thread that runs it; runs do not nest.
 void pcr_run_memory_begin(void);
