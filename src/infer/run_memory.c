@@ -9,8 +9,8 @@
 // where other threads help it to compute.
 //
 // ONNX Runtime does not look whether an allocator gave NULL; it counts on std::bad_alloc, which its
-// own allocator throws and its executor turns into an error status. So a refusal throws that, by the
-// function of libstdc++ that compilers call for it, through the frame of `allocate`, which is
+// own allocator throws and its executor turns into an error status. So a refusal throws that, by
+// the function of libstdc++ that compilers call for it, through the frame of `allocate`, which is
 // therefore built with unwind tables (-fexceptions) and holds nothing that would be lost.
 //
 // Blocks are malloc's with a header before the aligned part: posix_memalign, which ONNX Runtime
@@ -96,8 +96,7 @@ static const OrtMemoryInfo *where(const OrtAllocator *self) {
     return place;
 }
 
-OrtStatus *pcr_run_memory_register(const OrtApi *api, OrtEnv *env,
-                                   const OrtMemoryInfo *memory) {
+OrtStatus *pcr_run_memory_register(const OrtApi *api, OrtEnv *env, const OrtMemoryInfo *memory) {
     static OrtAllocator allocator = {
         .version = ORT_API_VERSION, .Alloc = allocate, .Free = give_back, .Info = where};
     place = memory;
