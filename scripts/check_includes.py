@@ -15,6 +15,7 @@ MAY_USE = {
     "base": set(),
     "json": {"base"},
     "loop": {"base"},
+    "cache": {"base", "loop"},
     "config": {"base"},
     "http": {"base", "loop"},
     "onnx": {"base"},

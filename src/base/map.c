@@ -13,6 +13,11 @@ uint64_t pcr_str_hash(struct pcr_str text, uint64_t seed) {
     return XXH3_64bits_withSeed(text.ptr, text.len, seed);
 }
 
+struct pcr_hash128 pcr_str_hash128(struct pcr_str text) {
+    XXH128_hash_t hash = XXH3_128bits(text.ptr, text.len);
+    return (struct pcr_hash128){hash.high64, hash.low64};
+}
+
 void pcr_map_init(struct pcr_map *map) {
     *map = (struct pcr_map){0};
 }

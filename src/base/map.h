@@ -8,6 +8,11 @@
 // A fast hash, not for secrets. Where names come from outside take pcr_rand_process_seed() for a
 // seed, so that nobody can choose them to collide.
 uint64_t pcr_str_hash(struct pcr_str text, uint64_t seed);
+// 128 bits (XXH3), the same on every machine and in every process.
+struct pcr_hash128 {
+    uint64_t hi, lo;
+};
+struct pcr_hash128 pcr_str_hash128(struct pcr_str text);
 
 struct pcr_map_slot {
     uint64_t hash;

@@ -2,8 +2,8 @@
 // A circuit breaker, sans-I/O: whether it makes sense to ask something that has been failing.
 //
 // Closed, everything is asked and the rate of failures is kept, over a rolling window. Where it
-// passes a bound the breaker opens: nothing is asked for a while. Then it is half open: one probe at
-// a time is let through; a few good ones close it, a bad one opens it for twice as long, up to a
+// passes a bound the breaker opens: nothing is asked for a while. Then it is half open: one probe
+// at a time is let through; a few good ones close it, a bad one opens it for twice as long, up to a
 // bound. One thread at a time.
 #ifndef PCR_CACHE_BREAKER_H
 #define PCR_CACHE_BREAKER_H

@@ -71,10 +71,10 @@ struct pcr_cache_call {
     uint64_t retry_ns;
     struct pcr_str body;
     uint64_t age_ns;
-    int64_t fresh_ns; // how much longer it is fresh; negative: stale for so long
-    bool refresh;     // it is to be computed anew in the background: see pcr_cache_refresh
-    struct pcr_flight *flight;    // private
-    struct pcr_mail mail;         // private
+    int64_t fresh_ns;          // how much longer it is fresh; negative: stale for so long
+    bool refresh;              // it is to be computed anew in the background: see pcr_cache_refresh
+    struct pcr_flight *flight; // private
+    struct pcr_mail mail;      // private
     struct pcr_list node, timing; // private
     uint64_t began_ns;            // private
     unsigned phase;               // private
@@ -99,7 +99,7 @@ bool pcr_cache_is_awaited(const struct pcr_cache_call *call);
 bool pcr_cache_refresh(struct pcr_cache_call *call);
 
 // --- purging ------------------------------------------------------------------------------------
-struct pcr_cache_purge { // the caller's memory until `done`
+struct pcr_cache_purge {              // the caller's memory until `done`
     bool by_model, by_tenant, by_key; // what has to match; none: everything
     struct pcr_str model, tenant;
     uint64_t hi, lo; // of by_key
@@ -120,8 +120,8 @@ struct pcr_cache_counts { // totals
     uint64_t hits_l1, hits_lmdb, hits_redis, misses, coalesced, stale, refreshes, absent;
 };
 struct pcr_cache_stats {
-    struct pcr_cache_counts total, last_5m, last_1h; // the latter need pcr_cache_tick
-    uint64_t entries, bytes, bytes_max;              // of L1
+    struct pcr_cache_counts total, last_5m, last_1h;       // the latter need pcr_cache_tick
+    uint64_t entries, bytes, bytes_max;                    // of L1
     uint64_t inserted, evicted, expired, purged, rejected; // of L1; rejected: too large
     bool has_lmdb, has_redis;
     struct pcr_store_stats lmdb, redis;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// L2: a store behind an ops struct. Stores keep opaque values by name, for a while, and never fail a
-// request: whatever is wrong with one is a miss, shown in its figures. What a value means, whether
-// it is whole and whether it is the one that was asked for is the cache's business (value.h).
+// L2: a store behind an ops struct. Stores keep opaque values by name, for a while, and never fail
+// a request: whatever is wrong with one is a miss, shown in its figures. What a value means,
+// whether it is whole and whether it is the one that was asked for is the cache's business
+// (value.h).
 //
 // A store has a thread of its own, so that neither a slow disk nor a slow network holds a loop up.
 // All functions here may be called on any thread but the store's own, between create and destroy.
@@ -33,7 +34,7 @@ struct pcr_store_get { // the caller's memory until `done`
     uint64_t asked_ns;    // private
 };
 
-struct pcr_store_purge { // the caller's memory until `done`
+struct pcr_store_purge {              // the caller's memory until `done`
     bool by_model, by_tenant, by_key; // what of `name` has to match; none: everything
     struct pcr_store_name name;
     // Exactly once, as above. `removed` counts values; < 0: PACER_E…, and values may be left.
@@ -50,13 +51,13 @@ enum pcr_store_state {
 
 struct pcr_store_stats { // totals since create; gauges as of now
     uint64_t gets, hits, misses, failures, timeouts, dropped, puts, removed;
-    uint64_t expired, evicted;     // that the store itself took out, where it knows
-    uint64_t get_ns;               // of all gets that were answered
-    uint64_t get_buckets[24];      // [i]: answered within 2^i µs
-    uint64_t entries, bytes;       // where it knows, else 0
-    uint64_t invalidations;        // of what other processes changed
+    uint64_t expired, evicted; // that the store itself took out, where it knows
+    uint64_t get_ns;           // of all gets that were answered
+    uint64_t get_buckets[24];  // [i]: answered within 2^i µs
+    uint64_t entries, bytes;   // where it knows, else 0
+    uint64_t invalidations;    // of what other processes changed
     enum pcr_store_state state;
-    char why[160];                 // of the last trouble; "" if there was none
+    char why[160]; // of the last trouble; "" if there was none
 };
 
 struct pcr_store_ops {
@@ -79,15 +80,15 @@ struct pcr_store_lmdb_options {
     const char *path;   // a directory; made if it is not there
     uint64_t bytes_max; // of the file; beyond it what expires first goes first
 };
-// PACER_EINVAL (another program's file), PACER_EIO (no permission, no room) with what to do about it. A file
-// that is damaged or of an older version is set aside (…/data.mdb.bad) and begun anew, with a
-// warning in the log: it is a cache.
+// PACER_EINVAL (another program's file), PACER_EIO (no permission, no room) with what to do about
+// it. A file that is damaged or of an older version is set aside (…/data.mdb.bad) and begun anew,
+// with a warning in the log: it is a cache.
 int pcr_store_lmdb_open(const struct pcr_store_lmdb_options *options, struct pcr_store **out,
                         struct pacer_error *err);
 
 // --- Redis and Valkey: shared between machines --------------------------------------------------
 struct pcr_store_redis_options {
-    const char *url;        // redis://[[user]:password@]host[:port][/db], rediss://…, unix://path[?db=N]
+    const char *url; // redis://[[user]:password@]host[:port][/db], rediss://…, unix://path[?db=N]
     uint64_t timeout_ms;    // of a command; 0: 20
     unsigned in_flight_max; // commands that wait for their answer; 0: 1024
     uint64_t bytes_max;     // of commands and answers that wait; 0: 64 MiB
