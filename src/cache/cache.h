@@ -17,6 +17,9 @@
 #include "cache/store.h"
 #include "loop/loop.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 struct pcr_cache; // shared by all loops
 
 struct pcr_cache_options {
@@ -53,12 +56,14 @@ struct pcr_cache_call {
     struct pcr_cache_key key; // its bytes in the arena
     struct pcr_cache_policy policy;
     struct pcr_arena *arena; // where the body goes
-    struct pcr_loop *loop;
+    struct pcr_loop *loop;   // or, for a caller that blocks:
+    struct pcr_cache_waiter *waiter;
     uint64_t deadline_ns; // monotonic; 0: none. Nobody waits longer for another's computation
     // What the client accepts (RFC 9111): an answer of at most this age; UINT64_MAX: any. 0 is
     // no-cache: it is computed, and stored for others.
     uint64_t max_age_ns;
     bool only_if_cached;
+    bool refreshing; // for nobody: computed anew and stored, unless it is being computed already
     // On the loop: nobody has it, so compute it, then pcr_cache_computed.
     void (*compute)(struct pcr_cache_call *call);
     // On the loop, exactly once after pcr_cache_fetch, possibly before that returns.
@@ -66,37 +71,45 @@ struct pcr_cache_call {
     void *user;
     // results
     enum pcr_cache_how how;
-    int status; // 0, or PACER_E… of the computation: `error` and `retry_ns` as it gave them
+    int status; // 0, or PACER_E…, with `error`; of the computation as that gave them
     struct pacer_error error;
-    uint64_t retry_ns;
+    uint64_t retry_ns; // of PACER_EBUSY and PACER_ETIMEDOUT, as the computation gave it
     struct pcr_str body;
     uint64_t age_ns;
-    int64_t fresh_ns;          // how much longer it is fresh; negative: stale for so long
-    bool refresh;              // it is to be computed anew in the background: see pcr_cache_refresh
-    struct pcr_flight *flight; // private
-    struct pcr_mail mail;      // private
-    struct pcr_list node, timing; // private
-    uint64_t began_ns;            // private
-    unsigned phase;               // private
+    int64_t fresh_ns; // how much longer it is fresh; negative: stale for so long
+    bool stored;      // of PCR_CACHE_MISS: others will find it
+    bool refresh;     // somebody should compute it anew for later, and nobody else is told so
+    // private
+    struct pcr_flight *flight;
+    struct pcr_cache_outcome *outcome;
+    struct pcr_cache_ask *ask;
+    struct pcr_mail mail;
+    struct pcr_list node, timing;
+    uint64_t computing_ns, purges;
+    unsigned phase;
+    bool canceled;
 };
 
 // Looks into L1 only; true: it has its results, and `done` is not called. Any thread.
 bool pcr_cache_get(struct pcr_cache_call *call, uint64_t now_ns);
 // The long way, after pcr_cache_get has said false. On call->loop's thread.
 void pcr_cache_fetch(struct pcr_cache_call *call);
-// What `compute` came to; calls `done`, and answers all who wait for the same. status 0: `body`,
-// which is stored; else the error, of which those that concern only this caller (PACER_EBUSY,
-// PACER_ETIMEDOUT, PACER_ECANCELED) make another of those who wait compute it. On the loop.
-void pcr_cache_computed(struct pcr_cache_call *call, int status, struct pcr_str body);
-// Computed, but not an answer to keep: given to those who wait, not stored.
-void pcr_cache_computed_once(struct pcr_cache_call *call, struct pcr_str body);
-// Nobody waits for this answer any more. True: `done` has been called, with PACER_ECANCELED; false:
-// it is being computed: go on if pcr_cache_is_awaited, else stop it as you can.
+// What `compute` came to; calls `done`, and answers all who wait for the same. call->status 0:
+// call->body, which is kept for others if `keep`; else call->error and call->retry_ns. Of errors
+// those that concern only this caller (PACER_EBUSY, PACER_ETIMEDOUT, PACER_ECANCELED) make another
+// of those who wait compute it. On the loop.
+void pcr_cache_computed(struct pcr_cache_call *call, bool keep);
+// Nobody waits for this answer any more; `done` comes all the same, possibly before this returns.
+// True: what `compute` began is of no use to anybody else either, so stop it. On the loop, between
+// pcr_cache_fetch and `done`.
 bool pcr_cache_cancel(struct pcr_cache_call *call);
-bool pcr_cache_is_awaited(const struct pcr_cache_call *call);
-// After a hit with `refresh`: whether the caller shall compute it anew, with a call of its own that
-// it gives to pcr_cache_fetch, with max_age_ns 0. At most one of all callers is told so at a time.
-bool pcr_cache_refresh(struct pcr_cache_call *call);
+
+// Where a caller without a loop waits; see predict.c.
+struct pcr_cache_waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t posted;
+    struct pcr_mail *mail; // what came
+};
 
 // --- purging ------------------------------------------------------------------------------------
 struct pcr_cache_purge {              // the caller's memory until `done`
@@ -108,8 +121,9 @@ struct pcr_cache_purge {              // the caller's memory until `done`
     void *user;
     // results: values removed, and of a store: < 0 PACER_E…; 0 if there is no such store
     int64_t from_memory, from_lmdb, from_redis;
+    struct pcr_cache *cache;          // private
     struct pcr_store_purge stores[2]; // private
-    unsigned n_left;                  // private
+    atomic_uint n_left;               // private
     struct pcr_mail mail;             // private
 };
 // What is being computed meanwhile is not stored either. On purge->loop's thread.
@@ -120,13 +134,13 @@ struct pcr_cache_counts { // totals
     uint64_t hits_l1, hits_lmdb, hits_redis, misses, coalesced, stale, refreshes, absent;
 };
 struct pcr_cache_stats {
-    struct pcr_cache_counts total, last_5m, last_1h;       // the latter need pcr_cache_tick
-    uint64_t entries, bytes, bytes_max;                    // of L1
-    uint64_t inserted, evicted, expired, purged, rejected; // of L1; rejected: too large
+    struct pcr_cache_counts total, last_5m, last_1h; // the latter need pcr_cache_tick
+    uint64_t entries, bytes, bytes_max;              // of L1
+    uint64_t inserted, evicted, purged, rejected;    // of L1; rejected: too large
     bool has_lmdb, has_redis;
     struct pcr_store_stats lmdb, redis;
 };
-void pcr_cache_stats(const struct pcr_cache *cache, struct pcr_cache_stats *out); // any thread
+void pcr_cache_stats(struct pcr_cache *cache, struct pcr_cache_stats *out); // any thread
 // Hits of all kinds (stale ones and shared runs, too) in all questions; NAN if nobody asked.
 double pcr_cache_hit_ratio(const struct pcr_cache_counts *counts);
 // Every PCR_CACHE_TICK_NS, for the figures of the last minutes.

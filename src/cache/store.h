@@ -39,6 +39,7 @@ struct pcr_store_purge {              // the caller's memory until `done`
     struct pcr_store_name name;
     // Exactly once, as above. `removed` counts values; < 0: PACER_E…, and values may be left.
     void (*done)(struct pcr_store_purge *purge, int64_t removed);
+    void *user;
     struct pcr_list node; // private
     uint64_t asked_ns;    // private
 };
