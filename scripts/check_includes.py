@@ -20,8 +20,8 @@ MAY_USE = {
     "http": {"base", "loop"},
     "onnx": {"base"},
     "infer": {"base", "loop", "onnx"},
-    "decide": {"base", "loop", "json", "config", "infer"},
-    "server": {"base", "loop", "json", "config", "http", "infer", "decide"},
+    "decide": {"base", "loop", "json", "config", "cache", "infer"},
+    "server": {"base", "loop", "json", "config", "http", "cache", "infer", "decide"},
     "cli": {"base", "json", "config", "onnx", "infer", "decide", "server"},
 }
 
@@ -35,8 +35,10 @@ LIBRARY_OWNERS = {
     "onnxruntime_c_api.h": {"infer"},
     "onnxruntime_session_options_config_keys.h": {"infer"},
     "protobuf-c/protobuf-c.h": {"onnx"},
-    "openssl/": {"infer"},
+    "openssl/": {"infer", "cache"},
     "xxhash.h": {"base"},
+    "lmdb.h": {"cache"},
+    "hiredis/": {"cache"},
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)

@@ -170,15 +170,15 @@ unpack_debian13() {
     triplet=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
     mkdir -p "$deps/include" "$deps/lib/pkgconfig"
     cp -R "$deps/root/usr/include/." "$deps/include/"
-    for lib in yyjson llhttp; do
+    for lib in yyjson llhttp hiredis hiredis_ssl; do
         for file in "$deps/root/usr/lib/$triplet/lib$lib.so"*; do
             [ -e "$file" ] && cp -P "$file" "$deps/lib/"
         done
     done
-    for pc in yyjson libllhttp libonnxruntime; do
+    for pc in yyjson libllhttp hiredis hiredis_ssl libonnxruntime; do
         [ -e "$deps/root/usr/lib/$triplet/pkgconfig/$pc.pc" ] || continue
         sed -e "s|^prefix=.*|prefix=$deps|" -e "s|^libdir=.*|libdir=$deps/lib|" \
-            -e "s|^includedir=/usr/include|includedir=$deps/include|" \
+            -e "s|^\(pkg\)\{0,1\}includedir=/usr/include|\1includedir=$deps/include|" \
             "$deps/root/usr/lib/$triplet/pkgconfig/$pc.pc" >"$deps/lib/pkgconfig/$pc.pc"
     done
 }

@@ -9,6 +9,7 @@ _pacer() {
     fi
     case $command:$prev in
     serve:--listen) return ;;
+    serve:--ops-listen) return ;;
     serve:--models) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     serve:--watch-models) return ;;
     serve:--threads) return ;;
@@ -21,6 +22,7 @@ _pacer() {
     serve:--cors-origin) return ;;
     serve:--set) return ;;
     check:--listen) return ;;
+    check:--ops-listen) return ;;
     check:--models) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     check:--watch-models) return ;;
     check:--threads) return ;;
@@ -37,8 +39,8 @@ _pacer() {
     esac
     if [[ $cur == -* ]]; then
         case $command in
-        serve) words='--listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --set --help' ;;
-        check) words='--listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --json --set --help' ;;
+        serve) words='--listen --ops-listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --set --help' ;;
+        check) words='--listen --ops-listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --json --set --help' ;;
         run) words='--input --output --quantized --help' ;;
         inspect) words='--json --help' ;;
         version) words='--json --help' ;;

@@ -32,6 +32,16 @@ static inline void pcr_list_push_back(struct pcr_list *head, struct pcr_list *no
 static inline void pcr_list_push_front(struct pcr_list *head, struct pcr_list *node) {
     pcr_list_insert_before(head->next, node);
 }
+// All members of `from` behind those of `to`; `from` is empty then.
+static inline void pcr_list_move(struct pcr_list *to, struct pcr_list *from) {
+    if (from->next == from)
+        return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    pcr_list_init(from);
+}
 // Takes a member out and leaves it a list of itself, so that removing twice does no harm.
 static inline void pcr_list_remove(struct pcr_list *node) {
     node->prev->next = node->next;

@@ -67,13 +67,17 @@ int pcr_cache_create(const struct pcr_cache_options *options, struct pcr_cache *
     return 0;
 }
 
-void pcr_cache_destroy(struct pcr_cache *cache) {
-    if (!cache)
-        return;
-    while (cache->n_stores > 0) {
+void pcr_cache_stop(struct pcr_cache *cache) {
+    while (cache && cache->n_stores > 0) { // the farthest first: it may tell the nearer one
         struct pcr_store *store = cache->stores[--cache->n_stores];
         store->ops->destroy(store);
     }
+}
+
+void pcr_cache_destroy(struct pcr_cache *cache) {
+    if (!cache)
+        return;
+    pcr_cache_stop(cache);
     pcr_l1_destroy(cache->l1);
     for (size_t i = 0; i < PCR_CACHE_STRIPES; i++) {
         PCR_ASSERT(pcr_list_empty(&cache->stripes[i].flights));

@@ -31,6 +31,8 @@ struct pcr_cache_options {
 };
 int pcr_cache_create(const struct pcr_cache_options *options, struct pcr_cache **out,
                      struct pacer_error *err);
+// Ends the stores, each `done` of which has been called then; L1 stays. While no loop runs.
+void pcr_cache_stop(struct pcr_cache *cache);
 // No call may be under way. NULL is fine.
 void pcr_cache_destroy(struct pcr_cache *cache);
 

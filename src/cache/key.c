@@ -6,6 +6,8 @@
 // width, and the compiler makes vector code of it.
 #include "cache/key.h"
 
+#include <pacer/pacer.h>
+
 #define KEY_VERSION "pk1"
 #define INFINITY_32 0x7f800000u
 #define INFINITY_64 0x7ff0000000000000ull
@@ -79,6 +81,7 @@ void pcr_cache_key_begin(struct pcr_cache_keying *keying, struct pcr_buf *buf, s
     pcr_cache_key_text(keying, model);
     pcr_cache_key_text(keying, kind);
     pcr_cache_key_text(keying, version);
+    pcr_cache_key_text(keying, pcr_str(pacer_version())); // releases may word answers differently
 }
 
 void pcr_cache_key_text(struct pcr_cache_keying *keying, struct pcr_str text) {

@@ -15,6 +15,7 @@ struct pcr_config_feature {
     const char *name;
     bool has_baseline;
     double baseline;   // overrides the model's own metadata
+    double round;      // its value is rounded to a multiple of this; 0: it is not
     const char *label; // how the summary calls it; NULL: the name with underscores as spaces
     int line;
 };
@@ -64,6 +65,8 @@ struct pcr_config_model {
     int instances;                    // 0: one per worker
     int max_queue;                    // 0: the default
     uint64_t max_wait_ms, timeout_ms; // 0: none
+    // cache: {…}; ttl 0: answers are not kept
+    uint64_t cache_ttl_s, cache_stale_while_revalidate_s, cache_stale_if_error_s;
     int line;
 };
 
@@ -71,6 +74,8 @@ struct pcr_config {
     const char *file; // NULL: defaults and flags only
     // top-level keys, one field per row of options.def
     const char *listen;
+    const char *ops_listen; // NULL: none; else there is a token
+    const char *ops_token;
     const char *models_dir;
     uint64_t watch_models_ms; // 0: never
     const char *server_name;
@@ -91,6 +96,11 @@ struct pcr_config {
     const char **cors_origins;
     size_t n_cors_origins;
     uint64_t cors_max_age_s;
+    // cache: {…}
+    size_t cache_memory_mb, cache_path_mb;
+    const char *cache_path, *cache_redis_url; // NULL: none
+    uint64_t cache_redis_timeout_ms;
+    const char *cache_tenant_header; // NULL: none
 
     struct pcr_config_decision *decisions;
     size_t n_decisions;

@@ -284,6 +284,16 @@ static bool model_name_ok(struct pcr_str name) {
     return ok;
 }
 
+static void check_cache(struct pcr_config_ctx *ctx, const char *where,
+                        const struct pcr_yaml_node *member, const struct pcr_config_model *model) {
+    const struct pcr_yaml_node *cache = place_of(member, "cache");
+    if (model->cache_ttl_s == 0 &&
+        (model->cache_stale_while_revalidate_s || model->cache_stale_if_error_s))
+        pcr_config_fault(ctx, cache->line, cache->column,
+                         "%s.cache: answers that are not kept cannot be given later; set ttl_s, too",
+                         where);
+}
+
 void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node) {
     struct pcr_config *config = ctx->config;
     if (pcr_yaml_is_null(node) ||
@@ -313,5 +323,6 @@ void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_no
             pcr_config_apply_defaults(ctx, &mapping);
         else
             pcr_config_apply(ctx, &mapping, member);
+        check_cache(ctx, where, member, model);
     }
 }

@@ -126,11 +126,13 @@ static void report_unknown(struct pcr_config_ctx *ctx, const struct pcr_config_m
 }
 
 static void apply_section(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
-                          const struct pcr_option *option, const struct pcr_yaml_node *node) {
+                          const struct pcr_option *option, const char *where,
+                          const struct pcr_yaml_node *node) {
     if (pcr_yaml_is_null(node))
         return; // all its keys are commented out
     struct pcr_config_mapping section = *mapping;
-    section.section = section.where = option->key;
+    section.section = option->key;
+    section.where = where;
     pcr_config_apply(ctx, &section, node);
 }
 
@@ -141,7 +143,7 @@ static void set_member(struct pcr_config_ctx *ctx, const struct pcr_config_mappi
     snprintf(where, sizeof where, "%s%s%s", mapping->where, *mapping->where ? "." : "", leaf);
     switch (option->type) {
     case PCR_OPTION_SECTION:
-        apply_section(ctx, mapping, option, node);
+        apply_section(ctx, mapping, option, where, node);
         break;
     case PCR_OPTION_DECISIONS:
         pcr_config_load_decisions(ctx, node);
@@ -310,6 +312,21 @@ static const char *directory_of(struct pcr_config_ctx *ctx, const char *path) {
     return dir ? dir : "";
 }
 
+#define TOKEN_BYTES_MIN 16
+
+// What has to hold between keys that the command line may set, too.
+static void check_ops(struct pcr_config_ctx *ctx) {
+    const struct pcr_config *config = ctx->config;
+    if (config->ops_listen && !config->ops_token)
+        pcr_config_fault(ctx, 0, 0,
+                         "ops_listen needs ops_token: a secret of at least %d characters, such as "
+                         "\"${PACER_OPS_TOKEN}\"",
+                         TOKEN_BYTES_MIN);
+    else if (config->ops_token && strlen(config->ops_token) < TOKEN_BYTES_MIN)
+        pcr_config_fault(ctx, 0, 0, "ops_token is too short: expected at least %d characters",
+                         TOKEN_BYTES_MIN);
+}
+
 static int load_all(struct pcr_config_ctx *ctx, const struct pcr_config_source *source,
                     const struct pcr_config_override *overrides, size_t n_overrides) {
     int rc = 0;
@@ -329,6 +346,7 @@ static int load_all(struct pcr_config_ctx *ctx, const struct pcr_config_source *
     pcr_buf_fini(&text);
     for (size_t i = 0; i < n_overrides; i++)
         apply_override(ctx, &overrides[i]);
+    check_ops(ctx);
     if (ctx->no_memory) {
         pcr_config_fault(ctx, 0, 0,
                          "needs more memory than there is, or than a configuration may take");

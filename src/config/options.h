@@ -37,6 +37,7 @@ struct pcr_option {
     bool has_aux;
     bool required;
     bool restart;             // a reload cannot apply it
+    bool may_be_empty;        // of text: then it counts as not said
     const char *default_text; // in the syntax of the file; NULL: none
     double min, max;          // of numbers; both 0: any
     const char *choices;      // of ENUM, "a|b|c"

@@ -353,6 +353,10 @@ static void check_file(struct pcr_config_ctx *ctx, const char *where,
 static void set_text(struct pcr_config_ctx *ctx, const struct pcr_option *option, void *base,
                      const char *where, const struct pcr_yaml_node *node, struct pcr_str text) {
     const char **field = field_of(base, option->offset);
+    if (text.len == 0 && option->may_be_empty) {
+        *field = NULL;
+        return;
+    }
     if (text.len == 0) {
         pcr_config_fault(ctx, node->line, node->column, "%s is empty; expected %s", where,
                          option_expected(option));

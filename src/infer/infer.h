@@ -71,6 +71,9 @@ struct pcr_model_config { // what the configuration says of one model
     size_t queue_max;         // requests that may wait for a run; 0: 1024
     uint64_t max_wait_ns;     // hold a batch that is not full for so long; 0: never
     uint64_t timeout_ns;      // of requests that bring none of their own; 0: none
+    // For the rooms above, which keep answers: how long they are fresh (0: they are not kept), and
+    // for how long after that they are given while they are computed anew, or where that fails.
+    uint64_t keep_ns, keep_stale_ns, keep_on_error_ns;
 };
 
 enum pcr_model_state { PCR_MODEL_LOADING, PCR_MODEL_READY, PCR_MODEL_UNLOADED, PCR_MODEL_FAILED };
@@ -85,6 +88,8 @@ struct pcr_model_stats { // monotonic totals since load; v2 statistics
     uint64_t late_count;     // refused at arrival: their time would have been up
     uint64_t expired_count;  // not computed: their time was up while they waited
     uint64_t canceled_count; // not computed: nobody waited for them any more
+    uint64_t kept_count, kept_ns;     // answered from the cache; these are no inferences
+    uint64_t unkept_count, unkept_ns; // looked for there, and computed
 };
 
 // Runs by the number of their rows: [n] for n rows, [0] for more than PCR_MODEL_SIZES_MAX or none.

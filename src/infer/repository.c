@@ -229,7 +229,9 @@ static bool is_same(const struct pcr_model *a, const struct pcr_model *b) {
            a->config.merging == b->config.merging && a->config.instances == b->config.instances &&
            a->config.queue_max == b->config.queue_max &&
            a->config.max_wait_ns == b->config.max_wait_ns &&
-           a->config.timeout_ns == b->config.timeout_ns;
+           a->config.timeout_ns == b->config.timeout_ns && a->config.keep_ns == b->config.keep_ns &&
+           a->config.keep_stale_ns == b->config.keep_stale_ns &&
+           a->config.keep_on_error_ns == b->config.keep_on_error_ns;
 }
 
 // Keeps what served before, if anything did.

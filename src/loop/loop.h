@@ -69,6 +69,16 @@ void pcr_timer_start(struct pcr_timer *timer, uint64_t after_ms,
 void pcr_timer_stop(struct pcr_timer *timer);
 void pcr_timer_destroy(struct pcr_timer *timer); // NULL is fine; never fires afterwards
 
+// --- descriptors that others read and write ------------------------------------------------------
+// Tells when a descriptor can be read or written without waiting, for libraries that do it
+// themselves. Destroy it before the descriptor is closed. NULL: it cannot be watched, or no memory.
+struct pcr_poll;
+struct pcr_poll *pcr_poll_create(struct pcr_loop *loop, int fd,
+                                 void (*ready)(void *ctx, bool readable, bool writable),
+                                 void *ctx);
+void pcr_poll_want(struct pcr_poll *poll, bool readable, bool writable);
+void pcr_poll_destroy(struct pcr_poll *poll); // NULL is fine; `ready` is not called afterwards
+
 // --- signals ------------------------------------------------------------------------------------
 struct pcr_signal;
 struct pcr_signal *pcr_signal_create(struct pcr_loop *loop, int signum,

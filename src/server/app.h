@@ -5,6 +5,7 @@
 #define PCR_SERVER_APP_H
 
 #include "base/base.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "decide/decide.h"
 #include "http/server.h"
@@ -43,6 +44,7 @@ struct pcr_app {
     struct pcr_generation *generation; // in force on this loop; swapped on its thread only
     struct pcr_repository *repository;
     struct pcr_engine *engine;
+    struct pcr_cache *cache; // NULL: no answers are kept
     struct pcr_pool *pool;   // for work that blocks: model load and unload
     const char *server_name; // what GET /v2 calls itself
     const char *server_version;

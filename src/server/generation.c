@@ -16,15 +16,20 @@ bool pcr_server_models(const struct pcr_config *config, struct pcr_arena *arena,
     struct pcr_model_config *models = pcr_arena_calloc(arena, config->n_models + 1, sizeof *models);
     for (size_t i = 0; models && i < config->n_models; i++) {
         const struct pcr_config_model *from = &config->models[i];
-        models[i] = (struct pcr_model_config){.name = from->name,
-                                              .use_quantized = from->use_quantized,
-                                              .intra_op_threads = from->intra_op_threads,
-                                              .max_batch_size = from->max_batch_size,
-                                              .merging = merging_of(from->merge),
-                                              .instances = (unsigned)from->instances,
-                                              .queue_max = (size_t)from->max_queue,
-                                              .max_wait_ns = from->max_wait_ms * PCR_NS_PER_MS,
-                                              .timeout_ns = from->timeout_ms * PCR_NS_PER_MS};
+        models[i] = (struct pcr_model_config){
+            .name = from->name,
+            .use_quantized = from->use_quantized,
+            .intra_op_threads = from->intra_op_threads,
+            .max_batch_size = from->max_batch_size,
+            .merging = merging_of(from->merge),
+            .instances = (unsigned)from->instances,
+            .queue_max = (size_t)from->max_queue,
+            .max_wait_ns = from->max_wait_ms * PCR_NS_PER_MS,
+            .timeout_ns = from->timeout_ms * PCR_NS_PER_MS,
+            .keep_ns = from->cache_ttl_s * PCR_NS_PER_S,
+            .keep_stale_ns = from->cache_stale_while_revalidate_s * PCR_NS_PER_S,
+            .keep_on_error_ns = from->cache_stale_if_error_s * PCR_NS_PER_S,
+        };
     }
     *out = (struct pcr_repository_options){
         .models_dir = config->models_dir, .models = models, .n_models = config->n_models};

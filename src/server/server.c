@@ -193,6 +193,7 @@ static int open_loop(struct pcr_server *server, unsigned index, const char *addr
         .generation = server->generation,
         .repository = server->repository,
         .engine = server->engine,
+        .cache = server->cache,
         .pool = server->pool,
         .server_name = config->server_name,
         .server_version = pacer_version(),
@@ -379,11 +380,21 @@ static int watch_signals(struct pcr_server *server) {
     return server->signals[0] && server->signals[1] && server->signals[2] ? 0 : -1;
 }
 
+static void on_tick(void *ctx) {
+    struct pcr_server *server = ctx;
+    pcr_cache_tick(server->cache);
+}
+
 static int create_timers(struct pcr_server *server) {
     struct pcr_loop *loop = server->loops[0].loop;
     server->leave_timer = pcr_timer_create(loop, leave, NULL);
     server->watch_timer = pcr_timer_create(loop, pcr_server_watch_fire, server);
-    return server->leave_timer && server->watch_timer ? 0 : -1;
+    server->tick_timer = pcr_timer_create(loop, on_tick, server);
+    if (!server->leave_timer || !server->watch_timer || !server->tick_timer)
+        return -1;
+    uint64_t tick_ms = PCR_CACHE_TICK_NS / PCR_NS_PER_MS;
+    pcr_timer_start(server->tick_timer, tick_ms, tick_ms);
+    return 0;
 }
 
 static const char *url(const struct pcr_server *server, char *out, size_t out_bytes) {
@@ -435,6 +446,23 @@ static int create_workers(struct pcr_server *server, const struct pcr_config *co
     return 0;
 }
 
+// Its tables are touched only once something is kept, so it is there also if nobody asks for it.
+static int create_cache(struct pcr_server *server, const struct pcr_config *config) {
+    struct pacer_error err;
+    struct pcr_cache_options options = {
+        .memory_bytes = config->cache_memory_mb << 20,
+        .path = config->cache_path,
+        .path_bytes_max = (uint64_t)config->cache_path_mb << 20,
+        .redis_url = config->cache_redis_url,
+        .redis_timeout_ms = config->cache_redis_timeout_ms,
+    };
+    if (pcr_cache_create(&options, &server->cache, &err) == 0)
+        return PCR_SERVER_OK;
+    pcr_log(PCR_LOG_ERROR, "cache", "%s", err.message);
+    return err.code == PACER_EINVAL || err.code == PACER_EUNSUPPORTED ? PCR_SERVER_BAD_CONFIG
+                                                                      : PCR_SERVER_FAILED;
+}
+
 // Everything up to the models: what is wrong with it is known at once.
 static int begin(struct pcr_server *server, struct pcr_config *config) {
     pcr_server_configure_process(config);
@@ -450,6 +478,9 @@ static int begin(struct pcr_server *server, struct pcr_config *config) {
         return PCR_SERVER_FAILED;
     if (pcr_generation_create_loading(config, &server->generation) < 0)
         return PCR_SERVER_BAD_CONFIG;
+    int code = create_cache(server, config);
+    if (code != PCR_SERVER_OK)
+        return code;
     if (create_workers(server, config) < 0 || open_loops(server) < 0 || watch_signals(server) < 0 ||
         create_timers(server) < 0 || start_threads(server) < 0)
         return PCR_SERVER_FAILED;
@@ -480,11 +511,14 @@ static void finish(struct pcr_server *server) {
     pcr_pool_destroy(server->pool);
     pcr_timer_destroy(server->leave_timer);
     pcr_timer_destroy(server->watch_timer);
+    pcr_timer_destroy(server->tick_timer);
+    pcr_cache_stop(server->cache); // before the loops, which get its last letters when they close
     for (size_t i = 0; i < PCR_COUNT_OF(server->signals); i++)
         if (server->signals[i])
             pcr_signal_destroy(server->signals[i]);
     for (unsigned i = 0; i < server->n_loops; i++)
         close_loop(&server->loops[i]);
+    pcr_cache_destroy(server->cache);
     pcr_generation_unref(server->generation);
     pcr_watch_restart(&server->watch, NULL);
     if (server->repository)

@@ -54,6 +54,8 @@ struct pcr_server {
     struct pcr_generation *generation; // the main thread's reference to the one in force
     struct pcr_repository *repository;
     struct pcr_engine *engine;
+    struct pcr_cache *cache;
+    struct pcr_timer *tick_timer; // loop 0's, for the cache's figures
     struct pcr_pool *pool;
     struct pcr_server_loop loops[PCR_SERVER_LOOPS_MAX];
     unsigned n_loops, n_drained;

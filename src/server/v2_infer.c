@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // POST /v2/models/M[/versions/V]/infer:
 // from the request's bytes through the engine to the answer's.
-#include "server/v2.h"
+#include "server/v2_infer.h"
 
 #define HEADER_LENGTH "Inference-Header-Content-Length"
-
-// One inference under way; in the request's arena.
-struct infer {
-    struct pcr_http_request *request;
-    struct pcr_model *model;
-    struct pcr_v2_request v2;
-    struct pcr_v2_body body; // of the answer
-    struct pcr_infer_call call;
-    struct pcr_http_header length_header;
-    char length_text[24];
-};
 
 struct pcr_model *pcr_v2_get_model(struct pcr_app *app, const struct pcr_route_match *match,
                                    struct pacer_error *err) {
@@ -36,20 +25,18 @@ static bool says_priority(struct pcr_str body) {
     return body.len > 0 && memmem(body.ptr, body.len, key, sizeof key - 1) != NULL;
 }
 
-static int read_body(struct infer *infer, struct pacer_error *err) {
-    struct pcr_http_request *request = infer->request;
-    struct pcr_str header = pcr_http_header(request, HEADER_LENGTH);
+static int read_body(struct pcr_v2_infer *infer, struct pacer_error *err) {
     size_t json_bytes;
-    int rc = pcr_v2_json_bytes(header, request->body.len, &json_bytes, err);
+    int rc = pcr_v2_json_bytes(infer->length, infer->bytes.len, &json_bytes, err);
     if (rc < 0)
         return rc;
-    if (!header.ptr || json_bytes > 0) // names, types and shapes are checked by the engine
-        return pcr_v2_read(&request->arena, infer->model->name, request->body, json_bytes,
-                           &infer->v2, err);
+    if (!infer->length.ptr || json_bytes > 0) // names, types and shapes are checked by the engine
+        return pcr_v2_read(infer->arena, infer->model->name, infer->bytes, json_bytes, &infer->v2,
+                           err);
     struct pcr_v2_raw raw = {.model = infer->model->name,
                              .batches = infer->model->max_batch_size > 0};
     raw.inputs = pacer_session_inputs(infer->model->session, &raw.n_inputs);
-    return pcr_v2_read_raw(&request->arena, &raw, request->body, &infer->v2, err);
+    return pcr_v2_read_raw(infer->arena, &raw, infer->bytes, &infer->v2, err);
 }
 
 static bool wants_no_text(const struct pcr_v2_request *v2) {
@@ -59,8 +46,8 @@ static bool wants_no_text(const struct pcr_v2_request *v2) {
     return binary;
 }
 
-static int read_request(struct pcr_infer_call *call) { // on the loop or a worker
-    struct infer *infer = call->user;
+int pcr_v2_infer_read(struct pcr_infer_call *call) { // on the loop or a worker
+    struct pcr_v2_infer *infer = call->user;
     int rc = read_body(infer, &call->error);
     if (rc < 0)
         return rc;
@@ -74,8 +61,8 @@ static int read_request(struct pcr_infer_call *call) { // on the loop or a worke
     return 0;
 }
 
-static int write_answer(struct pcr_infer_call *call) { // on the loop or a worker
-    struct infer *infer = call->user;
+int pcr_v2_infer_write(struct pcr_infer_call *call) { // on the loop or a worker
+    struct pcr_v2_infer *infer = call->user;
     struct pcr_v2_answer out = {
         .model = infer->model->name,
         .version = infer->model->version,
@@ -87,8 +74,11 @@ static int write_answer(struct pcr_infer_call *call) { // on the loop or a worke
 }
 
 static void on_aborted(struct pcr_http_request *request) {
-    struct infer *infer = request->user;
-    pcr_engine_cancel(&infer->call);
+    struct pcr_v2_infer *infer = request->user;
+    if (infer->cached.cache)
+        pcr_v2_infer_cached_abort(infer);
+    else
+        pcr_engine_cancel(&infer->call);
 }
 
 // The reference lives as long as the request: a binary answer is sent from the memory of the
@@ -97,39 +87,49 @@ static void unref_model(void *model) {
     pcr_model_unref(model);
 }
 
-static void answer(struct pcr_infer_call *call) {
-    struct infer *infer = call->user;
-    if (call->status < 0) {
-        pcr_reply_refusal(infer->request, &call->error, call->retry_ns);
-        return;
-    }
-    const struct pcr_v2_body *body = &infer->body;
+void pcr_v2_infer_reply(struct pcr_v2_infer *infer, const struct pcr_v2_body *body) {
+    struct pcr_http_header headers[1 + PCR_CACHING_HEADERS];
     struct pcr_http_reply reply = {
         .status = 200,
         .content_type = body->binary ? "application/octet-stream" : "application/json",
         .body = body->json,
         .body_more = body->tensors,
+        .headers = headers,
     };
+    for (size_t i = 0; i < infer->said.n; i++)
+        headers[reply.n_headers++] = infer->said.list[i];
     if (body->binary) {
         int n = snprintf(infer->length_text, sizeof infer->length_text, "%zu", body->json.len);
-        infer->length_header =
+        headers[reply.n_headers++] =
             (struct pcr_http_header){PCR_STR(HEADER_LENGTH), {infer->length_text, (size_t)n}};
-        reply.headers = &infer->length_header;
-        reply.n_headers = 1;
     }
     pcr_http_reply(infer->request, &reply);
+}
+
+static void answer(struct pcr_infer_call *call) {
+    struct pcr_v2_infer *infer = call->user;
+    if (call->status < 0)
+        pcr_reply_refusal(infer->request, &call->error, call->retry_ns);
+    else
+        pcr_v2_infer_reply(infer, &infer->body);
 }
 
 void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
                   const struct pcr_route_match *match) {
     struct pacer_error err;
-    struct infer *infer = pcr_arena_alloc(&request->arena, sizeof *infer);
+    struct pcr_v2_infer *infer = pcr_arena_alloc(&request->arena, sizeof *infer);
     if (!infer) {
         pcr_err(&err, PACER_ENOMEM, "v2", "no memory for the request");
         pcr_reply_failure(request, &err);
         return;
     }
     infer->request = request;
+    infer->arena = &request->arena;
+    infer->bytes = request->body;
+    infer->length = pcr_http_header(request, HEADER_LENGTH);
+    infer->engine = app->engine;
+    infer->said.n = 0;
+    infer->cached.cache = NULL;
     uint64_t timeout_ns;
     infer->model = pcr_request_timeout(request, &timeout_ns, &err) < 0
                        ? NULL
@@ -150,8 +150,8 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
         .arena = &request->arena,
         .loop = request->loop,
         .done = answer,
-        .read = read_request,
-        .write = write_answer,
+        .read = pcr_v2_infer_read,
+        .write = pcr_v2_infer_write,
         .is_large = request->body.len > PCR_INLINE_BODY_BYTES_MAX,
         .user = infer,
         .priority = PCR_PRIORITY_DEFAULT,
@@ -163,5 +163,6 @@ void pcr_v2_infer(struct pcr_app *app, struct pcr_http_request *request,
     };
     request->user = infer;
     request->aborted = on_aborted;
-    pcr_engine_submit(app->engine, &infer->call);
+    if (!pcr_v2_infer_cached(app, infer))
+        pcr_engine_submit(app->engine, &infer->call);
 }

@@ -244,7 +244,8 @@ static void write_config(struct pcr_json_writer *writer, const struct pcr_model 
     if (model->dynamic_batching || model->merges)
         pcr_json_key(writer, "dynamic_batching"), pcr_json_raw(writer, PCR_STR("{}"));
     pcr_json_key(writer, "response_cache");
-    pcr_json_raw(writer, PCR_STR("{\"enable\":false}"));
+    pcr_json_raw(writer, model->config.keep_ns ? PCR_STR("{\"enable\":true}")
+                                               : PCR_STR("{\"enable\":false}"));
     pcr_json_key(writer, "model_transaction_policy");
     pcr_json_raw(writer, PCR_STR("{\"decoupled\":false}"));
     pcr_json_key(writer, "parameters");

@@ -108,8 +108,8 @@ static void write_stats(struct pcr_json_writer *writer, const struct pcr_model *
     write_duration(writer, "compute_input", stats.infer_count, stats.input_ns);
     write_duration(writer, "compute_infer", stats.infer_count, stats.infer_ns);
     write_duration(writer, "compute_output", stats.infer_count, stats.output_ns);
-    write_duration(writer, "cache_hit", 0, 0);
-    write_duration(writer, "cache_miss", 0, 0);
+    write_duration(writer, "cache_hit", stats.kept_count, stats.kept_ns);
+    write_duration(writer, "cache_miss", stats.unkept_count, stats.unkept_ns);
     pcr_json_object_end(writer);
     write_batch_stats(writer, model);
     write_batching(writer, model, &stats);

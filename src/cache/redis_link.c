@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+// hiredis on our loop, and the greeting: HELLO 3 with user and password, SELECT, CLIENT TRACKING
+// for all names with our prefix but what this connection itself writes, then the count of purges. A
+// server that knows no HELLO, or does not allow it, is a store all the same, without invalidation.
+//
+// A lost connection is made again after a pause that doubles, with jitter, so that replicas do not
+// come back all at once. While there is none nothing is queued: whoever asks is told at once.
+//
+// hiredis bounds neither a value nor what it has read and not parsed, so both are looked at here: a
+// server is not trusted to send what it was asked for.
+//
+// Names are looked up by getaddrinfo, which blocks this thread, and nobody else.
+#include "cache/redis_link.h"
+
+#include <hiredis/hiredis_ssl.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CONNECT_TIMEOUT_MS 2000
+#define GREETING_TIMEOUT_MS 2000
+#define PAUSE_MIN_MS 100
+#define PAUSE_MAX_MS 5000
+#define UNREAD_BYTES_MAX ((size_t)96 << 20) // a value is 64 MiB at most
+#define ELEMENTS_MAX 65536
+
+enum phase { NO_LINK, CONNECTING, GREETING, UP };
+
+struct pcr_redis_link {
+    struct pcr_loop *loop;
+    const struct pcr_redis_url *url;
+    struct pcr_redis_link_events events;
+    void *ctx;
+    redisAsyncContext *redis;
+    struct pcr_poll *poll;
+    bool reading, writing;
+    SSL_CTX *tls;
+    enum phase phase;
+    struct pcr_timer *timer; // of the pause, of the greeting
+    uint64_t pause_ms;
+    char why[160]; // what does not work
+    bool knows_purges;
+    long long purges;
+    bool closing;
+};
+
+static void connect_now(struct pcr_redis_link *link);
+
+// --- hiredis' view of a loop --------------------------------------------------------------------
+static void want(struct pcr_redis_link *link, bool reading, bool writing) {
+    link->reading = reading;
+    link->writing = writing;
+    if (link->poll)
+        pcr_poll_want(link->poll, reading, writing);
+}
+
+static void add_read(void *ctx) {
+    struct pcr_redis_link *link = ctx;
+    want(link, true, link->writing);
+}
+static void del_read(void *ctx) {
+    struct pcr_redis_link *link = ctx;
+    want(link, false, link->writing);
+}
+static void add_write(void *ctx) {
+    struct pcr_redis_link *link = ctx;
+    want(link, link->reading, true);
+}
+static void del_write(void *ctx) {
+    struct pcr_redis_link *link = ctx;
+    want(link, link->reading, false);
+}
+static void cleanup(void *ctx) {
+    struct pcr_redis_link *link = ctx;
+    pcr_poll_destroy(link->poll);
+    link->poll = NULL;
+    link->redis = NULL;
+}
+
+static void on_ready(void *ctx, bool readable, bool writable) {
+    struct pcr_redis_link *link = ctx;
+    if (readable && link->redis)
+        redisAsyncHandleRead(link->redis);
+    if (link->redis && link->redis->c.reader && link->redis->c.reader->len > UNREAD_BYTES_MAX)
+        pcr_redis_link_break(link, "the server sends more than was asked for");
+    if (writable && link->redis)
+        redisAsyncHandleWrite(link->redis);
+}
+
+static bool attach(struct pcr_redis_link *link, redisAsyncContext *redis) {
+    link->poll = pcr_poll_create(link->loop, redis->c.fd, on_ready, link);
+    if (!link->poll)
+        return false;
+    redis->data = link;
+    redis->ev.data = link;
+    redis->ev.addRead = add_read;
+    redis->ev.delRead = del_read;
+    redis->ev.addWrite = add_write;
+    redis->ev.delWrite = del_write;
+    redis->ev.cleanup = cleanup;
+    redis->c.reader->maxelements = ELEMENTS_MAX;
+    return true;
+}
+
+// --- loss ---------------------------------------------------------------------------------------
+static void note(struct pcr_redis_link *link, const char *what, const char *why) {
+    snprintf(link->why, sizeof link->why, "%s%s%.120s", what, *what ? ": " : "", why);
+    for (char *at = link->why; *at; at++)
+        if ((unsigned char)*at < ' ')
+            *at = ' ';
+}
+
+static void lose(struct pcr_redis_link *link) {
+    bool was_up = link->phase == UP;
+    link->phase = NO_LINK;
+    if (link->closing)
+        return;
+    uint64_t jitter = pcr_rand_u64() % (link->pause_ms / 2 + 1);
+    pcr_timer_start(link->timer, link->pause_ms / 2 + jitter + 1, 0);
+    link->pause_ms = link->pause_ms * 2 < PAUSE_MAX_MS ? link->pause_ms * 2 : PAUSE_MAX_MS;
+    (void)was_up;
+    link->events.changed(link->ctx, false, link->why);
+}
+
+void pcr_redis_link_break(struct pcr_redis_link *link, const char *why) {
+    redisAsyncContext *redis = link->redis;
+    if (!redis)
+        return;
+    note(link, "", why);
+    redisAsyncFree(redis); // on_disconnect is called where it was connected
+    if (link->phase != NO_LINK)
+        lose(link);
+}
+
+static void on_disconnect(const redisAsyncContext *redis, int status) {
+    struct pcr_redis_link *link = redis->data;
+    if (status != REDIS_OK && redis->errstr[0])
+        note(link, "", redis->errstr);
+    else if (!link->why[0])
+        note(link, "", "the server closed the connection");
+    if (link->phase != NO_LINK)
+        lose(link);
+}
+
+static void on_timer(void *ctx) {
+    struct pcr_redis_link *link = ctx;
+    if (link->phase == NO_LINK)
+        connect_now(link);
+    else if (link->phase != UP)
+        pcr_redis_link_break(link, "no answer to the greeting in time");
+}
+
+// --- the greeting -------------------------------------------------------------------------------
+static bool is_error(const redisReply *reply) {
+    return reply->type == REDIS_REPLY_ERROR;
+}
+
+static bool begins(const redisReply *reply, const char *word) {
+    return is_error(reply) && strncmp(reply->str, word, strlen(word)) == 0;
+}
+
+static struct pcr_redis_link *link_of(const redisAsyncContext *redis) {
+    return redis->data;
+}
+
+static void on_purges(redisAsyncContext *redis, void *ptr, void *privdata) {
+    struct pcr_redis_link *link = link_of(redis);
+    const redisReply *reply = ptr;
+    (void)privdata;
+    if (!reply || link->closing)
+        return;
+    if (is_error(reply)) { // LOADING, NOAUTH, MOVED …: not usable yet
+        char why[160];
+        snprintf(why, sizeof why, "%.150s", reply->str);
+        pcr_redis_link_break(link, why);
+        return;
+    }
+    long long purges = reply->type == REDIS_REPLY_STRING ? atoll(reply->str) : 0;
+    bool missed = link->knows_purges && purges != link->purges;
+    bool was_up = link->phase == UP;
+    link->purges = purges;
+    link->knows_purges = true;
+    if (was_up) // told of a purge, whose values have been told of one by one
+        return;
+    link->phase = UP;
+    link->pause_ms = PAUSE_MIN_MS;
+    pcr_timer_stop(link->timer);
+    if (missed)
+        link->events.invalidated(link->ctx, NULL, 0);
+    link->events.changed(link->ctx, true, link->why);
+}
+
+static void ask_purges(struct pcr_redis_link *link) {
+    redisAsyncCommand(link->redis, on_purges, NULL, "GET %s", PCR_REDIS_PURGES);
+}
+
+static void on_tracking(redisAsyncContext *redis, void *ptr, void *privdata) {
+    struct pcr_redis_link *link = link_of(redis);
+    const redisReply *reply = ptr;
+    (void)privdata;
+    if (reply && is_error(reply))
+        note(link, "no invalidation", reply->str);
+}
+
+static void on_selected(redisAsyncContext *redis, void *ptr, void *privdata) {
+    const redisReply *reply = ptr;
+    (void)privdata;
+    if (reply && is_error(reply)) {
+        char why[160];
+        snprintf(why, sizeof why, "SELECT: %.140s", reply->str);
+        pcr_redis_link_break(link_of(redis), why);
+    }
+}
+
+static void on_authenticated(redisAsyncContext *redis, void *ptr, void *privdata) {
+    const redisReply *reply = ptr;
+    (void)privdata;
+    if (reply && is_error(reply)) {
+        char why[160];
+        snprintf(why, sizeof why, "AUTH: %.140s", reply->str);
+        pcr_redis_link_break(link_of(redis), why);
+    }
+}
+
+// Sent behind each other without waiting; the last one's answer makes the link usable.
+static void greet_on(struct pcr_redis_link *link, bool tracking) {
+    redisAsyncContext *redis = link->redis;
+    if (link->url->db)
+        redisAsyncCommand(redis, on_selected, NULL, "SELECT %d", link->url->db);
+    if (tracking)
+        redisAsyncCommand(redis, on_tracking, NULL, "CLIENT TRACKING ON BCAST PREFIX %s NOLOOP",
+                          PCR_REDIS_PREFIX);
+    ask_purges(link);
+}
+
+static void on_hello(redisAsyncContext *redis, void *ptr, void *privdata) {
+    struct pcr_redis_link *link = link_of(redis);
+    const struct pcr_redis_url *url = link->url;
+    const redisReply *reply = ptr;
+    (void)privdata;
+    if (!reply || link->closing)
+        return;
+    if (!is_error(reply)) {
+        greet_on(link, true);
+        return;
+    }
+    if (begins(reply, "WRONGPASS") || begins(reply, "LOADING")) {
+        char why[160];
+        snprintf(why, sizeof why, "%.150s", reply->str);
+        pcr_redis_link_break(link, why);
+        return;
+    }
+    note(link, "no invalidation", reply->str);
+    if (url->has_user)
+        redisAsyncCommand(redis, on_authenticated, NULL, "AUTH %s %s", url->user, url->password);
+    else if (url->has_password)
+        redisAsyncCommand(redis, on_authenticated, NULL, "AUTH %s", url->password);
+    greet_on(link, false);
+}
+
+static void on_push(redisAsyncContext *redis, void *ptr) {
+    struct pcr_redis_link *link = link_of(redis);
+    const redisReply *reply = ptr;
+    if (!reply || reply->elements < 2 || !reply->element[0]->str ||
+        strcmp(reply->element[0]->str, "invalidate") != 0)
+        return;
+    const redisReply *keys = reply->element[1];
+    if (keys->type != REDIS_REPLY_ARRAY) {
+        link->events.invalidated(link->ctx, NULL, 0);
+        return;
+    }
+    for (size_t i = 0; i < keys->elements; i++) {
+        const redisReply *key = keys->element[i];
+        if (key->type != REDIS_REPLY_STRING)
+            continue;
+        if (strcmp(key->str, PCR_REDIS_PURGES) == 0)
+            ask_purges(link);
+        else
+            link->events.invalidated(link->ctx, key->str, key->len);
+    }
+}
+
+static void on_connect(const redisAsyncContext *redis, int status) {
+    struct pcr_redis_link *link = link_of(redis);
+    if (status != REDIS_OK) { // hiredis frees it
+        note(link, "cannot connect", redis->errstr);
+        lose(link);
+        return;
+    }
+    const struct pcr_redis_url *url = link->url;
+    link->phase = GREETING;
+    pcr_timer_start(link->timer, GREETING_TIMEOUT_MS, 0);
+    if (url->has_password)
+        redisAsyncCommand(link->redis, on_hello, NULL, "HELLO 3 AUTH %s %s SETNAME pacer",
+                          url->has_user ? url->user : "default", url->password);
+    else
+        redisAsyncCommand(link->redis, on_hello, NULL, "HELLO 3 SETNAME pacer");
+}
+
+// --- connecting ---------------------------------------------------------------------------------
+static bool begin_tls(struct pcr_redis_link *link, redisAsyncContext *redis) {
+    SSL *tls = SSL_new(link->tls);
+    if (!tls)
+        return false;
+    // The certificate has to be for this name, or this address.
+    SSL_set_verify(tls, SSL_VERIFY_PEER, NULL);
+    X509_VERIFY_PARAM *param = SSL_get0_param(tls);
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, link->url->host) != 1 &&
+        SSL_set1_host(tls, link->url->host) != 1) {
+        SSL_free(tls);
+        return false;
+    }
+    SSL_set_tlsext_host_name(tls, link->url->host);
+    if (redisInitiateSSL(&redis->c, tls) == REDIS_OK)
+        return true;
+    return false; // hiredis has freed it
+}
+
+static void connect_now(struct pcr_redis_link *link) {
+    const struct pcr_redis_url *url = link->url;
+    redisOptions options = {0};
+    struct timeval timeout = {CONNECT_TIMEOUT_MS / 1000, 0};
+    if (*url->path)
+        REDIS_OPTIONS_SET_UNIX(&options, url->path);
+    else
+        REDIS_OPTIONS_SET_TCP(&options, url->host, url->port);
+    options.connect_timeout = &timeout;
+    link->why[0] = '\0';
+    redisAsyncContext *redis = redisAsyncConnectWithOptions(&options);
+    if (!redis || redis->err || !attach(link, redis)) {
+        note(link, "cannot connect", redis ? redis->errstr : "out of memory");
+        if (redis)
+            redisAsyncFree(redis);
+        lose(link);
+        return;
+    }
+    link->redis = redis;
+    link->phase = CONNECTING;
+    if (link->tls && !begin_tls(link, redis)) {
+        pcr_redis_link_break(link, "TLS cannot be begun");
+        return;
+    }
+    redisAsyncSetPushCallback(redis, on_push);
+    redisAsyncSetDisconnectCallback(redis, on_disconnect);
+    redisAsyncSetConnectCallback(redis, on_connect); // watches for it
+    pcr_timer_start(link->timer, CONNECT_TIMEOUT_MS, 0);
+}
+
+static void on_start(void *ctx) {
+    on_timer(ctx);
+}
+
+int pcr_redis_link_open(struct pcr_loop *loop, const struct pcr_redis_url *url,
+                        const struct pcr_redis_link_events *events, void *ctx,
+                        struct pcr_redis_link **out, struct pacer_error *err) {
+    *out = NULL;
+    struct pcr_redis_link *link = calloc(1, sizeof *link);
+    if (link) {
+        link->loop = loop;
+        link->url = url;
+        link->events = *events;
+        link->ctx = ctx;
+        link->pause_ms = PAUSE_MIN_MS;
+        link->timer = pcr_timer_create(loop, on_start, link);
+    }
+    if (link && url->tls) {
+        link->tls = SSL_CTX_new(TLS_client_method());
+        if (link->tls)
+            SSL_CTX_set_default_verify_paths(link->tls);
+    }
+    if (!link || !link->timer || (url->tls && !link->tls)) {
+        if (link)
+            pcr_timer_destroy(link->timer);
+        free(link);
+        return pcr_err(err, PACER_ENOMEM, "cache", "no memory for the connection to Redis");
+    }
+    pcr_timer_start(link->timer, 0, 0);
+    *out = link;
+    return 0;
+}
+
+void pcr_redis_link_close(struct pcr_redis_link *link) {
+    link->closing = true;
+    if (link->redis)
+        redisAsyncFree(link->redis);
+    pcr_timer_destroy(link->timer);
+    SSL_CTX_free(link->tls);
+    free(link);
+}
+
+redisAsyncContext *pcr_redis_link_context(struct pcr_redis_link *link) {
+    return link->phase == UP ? link->redis : NULL;
+}
+
+size_t pcr_redis_link_unsent(const struct pcr_redis_link *link) {
+    return link->redis && link->redis->c.obuf ? sdslen(link->redis->c.obuf) : 0;
+}
