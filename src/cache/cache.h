@@ -52,6 +52,10 @@ enum pcr_cache_how {
     PCR_CACHE_ABSENT,    // only_if_cached, and it is not
 };
 
+// What to tell a client of PCR_CACHE_ABSENT, with HTTP's 504.
+#define PCR_CACHE_ABSENT_TEXT \
+    "the answer is not in the cache, and the request says only-if-cached"
+
 // One question. The caller's memory (a request's arena) until `done`.
 struct pcr_cache_call {
     struct pcr_cache *cache;

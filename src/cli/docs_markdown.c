@@ -251,6 +251,8 @@ void pcr_docs_sample(struct pcr_buf *out) {
             pcr_buf_printf(out, "%s%s: []\n", indent, pcr_option_leaf(option));
         else if (option->type == PCR_OPTION_MODELS)
             pcr_buf_printf(out, "%s: {}\n", option->key);
+        else if (!option->default_text)
+            pcr_buf_printf(out, "%s# %s: %s\n", indent, pcr_option_leaf(option), option->example);
         else
             pcr_buf_printf(out, "%s%s: %s\n", indent, pcr_option_leaf(option),
                            option->default_text);

@@ -3,12 +3,6 @@
 // engine, which does all of it on the request's loop where that is cheap, else on a worker.
 #include "decide/decide_priv.h"
 
-struct state {
-    const struct pcr_decide_plan *plan;
-    struct pcr_decide_request request;
-    struct pcr_decide_batch batch;
-};
-
 static void count(_Atomic uint64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
@@ -64,9 +58,15 @@ static void broke_contract(struct pcr_decide_call *call, const char *pointer,
     finish(call, 500, pcr_decide_error_write(call->arena, message, pointer ? pointer : ""));
 }
 
+void pcr_decide_count_answer(struct pcr_decide_call *call, bool fallback) {
+    count(&call->decision->counters.answered);
+    if (fallback)
+        count(&call->decision->counters.fallbacks);
+}
+
 static void judge(struct pcr_decide_call *call, const struct pacer_tensor *output) {
     struct pcr_decision *decision = call->decision;
-    struct state *state = call->state;
+    struct pcr_decide_state *state = call->state;
     struct pcr_decide_verdict verdict = {
         .id = call->id, .request = &state->request, .plan = state->plan};
     struct pacer_error err = {0};
@@ -88,9 +88,8 @@ static void judge(struct pcr_decide_call *call, const struct pacer_tensor *outpu
     } else if (rc < 0) {
         broke_contract(call, pointer, &err);
     } else {
-        count(&decision->counters.answered);
-        if (verdict.fallback)
-            count(&decision->counters.fallbacks);
+        state->fallback = verdict.fallback;
+        pcr_decide_count_answer(call, verdict.fallback);
         finish(call, 200, text);
     }
 }
@@ -101,9 +100,9 @@ static int stop_here(struct pcr_infer_call *infer) {
     return pcr_err(&infer->error, PACER_EINVAL, "decide", "the decision was not computed");
 }
 
-static int read_request(struct pcr_infer_call *infer) {
+int pcr_decide_read(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
-    struct state *state = call->state;
+    struct pcr_decide_state *state = call->state;
     struct pcr_decide_bads bads = {.arena = call->arena};
     if (!pcr_decide_request_read(call->decision, state->plan, call->body, &state->request, &bads)) {
         refuse(call, &bads);
@@ -118,22 +117,24 @@ static int read_request(struct pcr_infer_call *infer) {
     return 0;
 }
 
-static int write_answer(struct pcr_infer_call *infer) {
+int pcr_decide_write(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
     PCR_ASSERT(infer->n_outputs == 1);
     judge(call, &infer->outputs[0]);
     return call->status == 200 ? 0 : stop_here(infer);
 }
 
+void pcr_decide_fail(struct pcr_decide_call *call, int code, const char *message) {
+    if (code != PACER_ECANCELED) // then nobody hears the answer
+        PCR_LOG_PER_REQUEST(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path, message);
+    fail(call, status_of(code), message);
+}
+
 static void on_inferred(struct pcr_infer_call *infer) {
     struct pcr_decide_call *call = infer->user;
     call->retry_ns = infer->retry_ns;
-    if (call->status == 0) {
-        if (infer->status != PACER_ECANCELED) // then nobody hears the answer
-            PCR_LOG_PER_REQUEST(PCR_LOG_WARN, "decide", "%s: %s", call->decision->path,
-                                infer->error.message);
-        fail(call, status_of(infer->status), infer->error.message);
-    }
+    if (call->status == 0)
+        pcr_decide_fail(call, infer->status, infer->error.message);
     call->done(call);
 }
 
@@ -149,7 +150,7 @@ static bool prepare(struct pcr_decide_call *call, struct pcr_model *model) {
         out_of_memory(call);
         return false;
     }
-    struct state *state = pcr_arena_calloc(call->arena, 1, sizeof *state);
+    struct pcr_decide_state *state = pcr_arena_calloc(call->arena, 1, sizeof *state);
     call->state = state;
     if (state)
         state->plan = pcr_decide_plan_of(call->decision, model, call->arena);
@@ -168,6 +169,9 @@ void pcr_decide(struct pcr_decide_call *call) {
     struct pcr_decision *decision = call->decision;
     struct pacer_error err = {0};
     call->status = 0;
+    call->kept.cache = NULL;
+    call->bypass = NULL;
+    call->bucketed = decision->is_bucketed;
     struct pcr_model *model = pcr_repository_get(call->repository, pcr_str(decision->model),
                                                  pcr_str(decision->model_version), &err);
     if (!model)
@@ -181,8 +185,8 @@ void pcr_decide(struct pcr_decide_call *call) {
         .arena = call->arena,
         .loop = call->loop,
         .done = on_inferred,
-        .read = read_request,
-        .write = write_answer,
+        .read = pcr_decide_read,
+        .write = pcr_decide_write,
         .is_large = call->body.len > PCR_INLINE_BODY_BYTES_MAX,
         .user = call,
         .rows_alone = true, // row 0 is the answer, whatever the other rows are
@@ -191,9 +195,11 @@ void pcr_decide(struct pcr_decide_call *call) {
         .timeout_ns = call->timeout_ns,
         .received_ns = call->received_ns,
     };
-    pcr_engine_submit(call->engine, &call->infer);
+    if (!pcr_decide_kept(call))
+        pcr_engine_submit(call->engine, &call->infer);
 }
 
 void pcr_decide_cancel(struct pcr_decide_call *call) {
-    pcr_engine_cancel(&call->infer);
+    if (!call->kept.cache || pcr_decide_kept_cancel(call))
+        pcr_engine_cancel(&call->infer);
 }

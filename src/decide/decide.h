@@ -15,6 +15,7 @@
 #define PCR_DECIDE_H
 
 #include "base/base.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "infer/infer.h"
 #include "json/json.h"
@@ -58,7 +59,16 @@ struct pcr_decide_call { // the caller's memory (a request's arena) until `done`
     void *user;
     // As pcr_infer_call has them. Past the time the model is not run any more: 503.
     uint64_t deadline_ns, timeout_ns, received_ns;
+    // Where answers of the model are kept; NULL: they are not.
+    struct pcr_cache *cache;
+    struct pcr_str tenant;
+    bool no_store, only_if_cached;
+    uint64_t max_age_ns; // UINT64_MAX: any
+    bool refreshing;     // for nobody: to have the answer anew
     // results
+    bool bucketed;      // features were rounded, as the configuration says
+    const char *bypass; // why it was not looked for in the cache, where answers are kept; else NULL
+    struct pcr_cache_call kept;  // how the answer came about; `cache` NULL: it was just computed
     uint64_t retry_ns;           // of a 503: as pcr_infer_call has it
     int status;                  // HTTP status
     struct pcr_str answer;       // JSON, in the arena (or static)

@@ -27,6 +27,7 @@ struct pcr_decide_feature {
     const char *label; // never NULL
     bool has_baseline;
     double baseline; // of the configuration; pcr_decide_plan has the one that counts
+    double round;    // values are rounded to a multiple of this; 0: they are not
     int line;
 };
 
@@ -83,6 +84,9 @@ struct pcr_decision {
     struct pcr_decide_limit *limits;
     size_t n_limits;
     bool needs_context;
+    bool is_bucketed;        // a feature is rounded
+    bool any_id;             // the contract takes any id, so answers with another one keep it
+    uint64_t fingerprint[2]; // of all that makes an answer, but for the model and the request
     double min_confidence;
     size_t max_factors;
     struct pacer_contract *contract;
@@ -193,6 +197,27 @@ int pcr_decide_judge(const struct pcr_decision *decision, const struct pcr_decid
 int pcr_decide_labels_check(const struct pcr_decide_plan *plan,
                             const struct pacer_tensor *probabilities,
                             const struct pacer_tensor *labels, struct pacer_error *err);
+
+// --- a decision under way (decide.c, kept.c) ----------------------------------------------------
+struct pcr_decide_state {
+    const struct pcr_decide_plan *plan;
+    struct pcr_decide_request request;
+    struct pcr_decide_batch batch;
+    bool fallback; // the answer is that
+};
+// The hooks of the engine; on a failure the call has its status.
+int pcr_decide_read(struct pcr_infer_call *infer);
+int pcr_decide_write(struct pcr_infer_call *infer);
+// The status and answer for an error of the engine.
+void pcr_decide_fail(struct pcr_decide_call *call, int code, const char *message);
+void pcr_decide_count_answer(struct pcr_decide_call *call, bool fallback);
+
+// Takes the call, with call->infer made, if answers of the model are kept and this one may be;
+// false: it is to be computed as any.
+bool pcr_decide_kept(struct pcr_decide_call *call);
+bool pcr_decide_kept_cancel(struct pcr_decide_call *call); // as pcr_cache_cancel
+// Sets any_id and fingerprint, once the contract is there.
+void pcr_decide_kept_prepare(struct pcr_decision *decision);
 
 // --- answers ------------------------------------------------------------------------------------
 // A buffer whose memory is the arena's: it never grows,

@@ -82,6 +82,8 @@ static bool copy_features(struct pcr_decision *decision, const struct pcr_config
         struct pcr_decide_feature *to = &decision->features[i];
         to->has_baseline = from->has_baseline;
         to->baseline = from->baseline;
+        to->round = from->round;
+        decision->is_bucketed = decision->is_bucketed || to->round > 0;
         to->line = from->line;
         to->label = label_of(&decision->arena, from);
         if (!to->label || !copy_name(&decision->arena, from->name, &to->name))
@@ -513,6 +515,8 @@ static int make(const struct pcr_config_decision *config, struct pcr_repository 
     if (report->n)
         return 0;
     int rc = load_contract(decision, report);
+    if (rc == 0 && decision->contract)
+        pcr_decide_kept_prepare(decision);
     return rc < 0 ? rc : look_at_model(decision, repository, report);
 }
 

@@ -138,12 +138,22 @@ static void read_user_id(yyjson_val *value, struct pcr_decide_bads *bads) {
     add_bad(bads, true, "/user_id", expected, got);
 }
 
-static void read_feature(const struct pcr_decide_plan *plan, yyjson_val *key, yyjson_val *value,
-                         double *out, struct pcr_decide_bads *bads) {
+// To a multiple, as decimal as it was written: with 0.1 it is 0.3, not 3 · 0.1.
+static double rounded(double value, double step) {
+    double inverse = nearbyint(1 / step);
+    if (inverse >= 1 && fabs(inverse * step - 1) < 1e-9)
+        return nearbyint(value * inverse) / inverse;
+    return nearbyint(value / step) * step;
+}
+
+static void read_feature(const struct pcr_decide_plan *plan, double step, yyjson_val *key,
+                         yyjson_val *value, double *out, struct pcr_decide_bads *bads) {
     enum pacer_dtype dtype = plan->input_dtype;
     bool whole = dtype == PACER_INT32 || dtype == PACER_INT64;
-    *out = yyjson_is_num(value) ? yyjson_get_num(value) : NAN;
+    *out = yyjson_is_num(value) ? yyjson_get_num(value) + 0.0 : NAN; // never -0
     bool malformed = !isfinite(*out) || (whole && *out != trunc(*out));
+    if (!malformed && step > 0)
+        *out = rounded(*out, step);
     if (!malformed && pcr_decide_number_fits(dtype, *out))
         return;
     const char *expected = whole ? "a whole number" : "a finite number";
@@ -177,7 +187,7 @@ static void read_features(const struct pcr_decision *decision, const struct pcr_
         }
         size_t i = (size_t)(feature - decision->features);
         seen[i] = true;
-        read_feature(plan, key, value, &values[i], bads);
+        read_feature(plan, feature->round, key, value, &values[i], bads);
     }
     bool whole = plan->input_dtype == PACER_INT32 || plan->input_dtype == PACER_INT64;
     for (size_t i = 0; i < decision->n_features; i++)

@@ -2,7 +2,7 @@
 #include "http/http_priv.h"
 
 #define METHODS "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"
-#define EXPOSED "X-Request-Id, Inference-Header-Content-Length"
+#define EXPOSED "X-Request-Id, Inference-Header-Content-Length, Age, Cache-Status, X-Pacer-Cache"
 
 static bool any_origin(const struct pcr_http_cors *cors) {
     for (size_t i = 0; i < cors->n_origins; i++) {

@@ -193,6 +193,15 @@ void pcr_model_count(struct pcr_model *shown, const struct pcr_model_stats *more
         atomic_store_explicit(&slot->fields[last], fields[last], memory_order_relaxed);
 }
 
+void pcr_model_count_kept(struct pcr_model *model, bool kept, uint64_t received_ns) {
+    uint64_t now_ns = pcr_clock_mono_ns();
+    uint64_t ns = now_ns > received_ns ? now_ns - received_ns : 0;
+    struct pcr_model_stats more = {0};
+    *(kept ? &more.kept_count : &more.unkept_count) = 1;
+    *(kept ? &more.kept_ns : &more.unkept_ns) = ns;
+    pcr_model_count(model, &more);
+}
+
 void pcr_model_count_run(struct pcr_model *shown, uint64_t rows, uint64_t infer_ns) {
     struct model *model = model_of(shown);
     struct size_count *size = &model->sizes[rows <= PCR_MODEL_SIZES_MAX ? rows : 0];

@@ -53,6 +53,7 @@ int pcr_contract_build(const struct pcr_contract_source *source, struct pacer_co
         pacer_contract_destroy(contract);
         return rc;
     }
+    contract->digest = loader.digest;
     contract->title = yyjson_get_str(yyjson_obj_get(contract->own->root, "title"));
     *out = contract;
     return 0;
@@ -266,6 +267,10 @@ yyjson_val *pcr_contract_schema(const struct pacer_contract *contract) {
 
 yyjson_val *pcr_contract_example(const struct pacer_contract *contract) {
     return yyjson_arr_get_first(yyjson_obj_get(contract->own->root, "examples"));
+}
+
+uint64_t pcr_contract_digest(const struct pacer_contract *contract) {
+    return contract->digest;
 }
 
 const char *pcr_contract_title(const struct pacer_contract *contract) {

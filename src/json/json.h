@@ -61,6 +61,11 @@ void pcr_json_f64(struct pcr_json_writer *writer, double value);
 void pcr_json_f32(struct pcr_json_writer *writer, float value);
 // A value that was parsed, as compact JSON.
 void pcr_json_value(struct pcr_json_writer *writer, yyjson_val *value);
+// The text of an object with a string as its first member, and without its first one. In the arena;
+// ptr NULL: no memory, or (drop) it is not as written here: {"id":"…",…}.
+struct pcr_str pcr_json_put_first(struct pcr_arena *arena, struct pcr_str object, const char *key,
+                                  struct pcr_str value);
+struct pcr_str pcr_json_drop_first(struct pcr_arena *arena, struct pcr_str object);
 // Text that is JSON already.
 void pcr_json_raw(struct pcr_json_writer *writer, struct pcr_str json);
 
@@ -76,5 +81,7 @@ int pcr_contract_check_value(const struct pacer_contract *contract, yyjson_val *
 yyjson_val *pcr_contract_schema(const struct pacer_contract *contract);
 yyjson_val *pcr_contract_example(const struct pacer_contract *contract);
 const char *pcr_contract_title(const struct pacer_contract *contract);
+// Of its text and that of all schemas it refers to; the same in every process.
+uint64_t pcr_contract_digest(const struct pacer_contract *contract);
 
 #endif

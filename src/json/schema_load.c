@@ -376,6 +376,7 @@ struct pcr_document *pcr_schema_add_document(struct pcr_schema_loader *loader, c
                         PCR_SCHEMA_DOCUMENTS_MAX, PCR_SCHEMA_BYTES_MAX);
         return NULL;
     }
+    loader->digest = pcr_str_hash(text, loader->digest);
     int rc = pcr_json_parse(loader->arena, text, &options, &root, loader->err);
     if (rc < 0) {
         loader->rc = rc;

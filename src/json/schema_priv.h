@@ -263,6 +263,7 @@ struct pacer_contract {
     struct pcr_arena arena;
     struct pcr_node *root;
     struct pcr_document *own; // the document of root
+    uint64_t digest;          // of the text of all documents
     const char *title;
     // Scratch of finished checks, so that the next one need not allocate. Each slot is
     // taken and given back by an atomic exchange; the acquire of the taker pairs with
@@ -285,6 +286,7 @@ struct pcr_schema_loader {
     struct pcr_resource *resource_list;
     struct pcr_document *documents;
     size_t documents_n;
+    uint64_t digest; // of their text
     const char *base_dir; // canonical, or NULL
     const struct pcr_schema_remote *remotes;
     size_t remotes_n;

@@ -2,8 +2,6 @@
 // Three headers of a hit are formatted by hand: they are most of what a hit does after the look.
 #include "server/caching.h"
 
-#include "json/json.h"
-
 #define AGE_S_MAX 31536000ull // beyond it a max-age means any
 
 // --- what a request says ------------------------------------------------------------------------
@@ -162,29 +160,4 @@ void pcr_caching_say_bypass(const char *reason, bool bucketed, struct pcr_cachin
     put(&status, reason);
     add(out, PCR_STR("Cache-Status"), out->status, &status);
     say_word("bypass", bucketed, out);
-}
-
-void pcr_caching_reply_absent(struct pcr_http_request *request) {
-    pcr_reply_error(request, 504,
-                    "the answer is not in the cache, and the request says only-if-cached");
-}
-
-struct pcr_str pcr_caching_with_id(struct pcr_arena *arena, struct pcr_str object,
-                                   struct pcr_str id) {
-    if (id.len == 0)
-        return object;
-    PCR_ASSERT(object.len > 2 && object.ptr[0] == '{');
-    size_t cap = object.len + 6 * id.len + sizeof "\"id\":\"\",";
-    struct pcr_buf buf = {.data = pcr_arena_alloc(arena, cap), .cap = cap, .max_bytes = cap - 1};
-    if (!buf.data)
-        return (struct pcr_str){NULL, 0};
-    struct pcr_json_writer writer;
-    pcr_json_writer_init(&writer, &buf);
-    pcr_json_object_begin(&writer);
-    pcr_json_key(&writer, "id");
-    pcr_json_string(&writer, id);
-    pcr_buf_char(&buf, ',');
-    pcr_buf_append(&buf, object.ptr + 1, object.len - 1);
-    PCR_ASSERT(!buf.failed);
-    return pcr_buf_view(&buf);
 }

@@ -26,13 +26,6 @@ struct pcr_caching_headers {
 void pcr_caching_say(const struct pcr_cache_call *call, bool bucketed,
                      struct pcr_caching_headers *out);
 // It was computed without the cache, although answers of the model are kept: `reason` is
-// "no-store", "nan" or "large".
+// "no-store", "nan", "large", "contract" or "off".
 void pcr_caching_say_bypass(const char *reason, bool bucketed, struct pcr_caching_headers *out);
-// 504, of only-if-cached.
-void pcr_caching_reply_absent(struct pcr_http_request *request);
-
-// A JSON object without its "id", and the one with it in front. In the arena; ptr NULL: no memory.
-struct pcr_str pcr_caching_with_id(struct pcr_arena *arena, struct pcr_str object,
-                                   struct pcr_str id);
-
 #endif

@@ -6,6 +6,7 @@
 // document is written from it, so that the document cannot promise a route that is not there.
 // Decisions are added per configuration; the router refuses one whose path is taken. The two
 // documents are rendered once per configuration: what they say cannot change while it serves.
+#include "server/decisions.h"
 #include "server/v2.h"
 
 #include <stdlib.h>
@@ -84,35 +85,7 @@ static const struct pcr_route fixed_routes[] = {
      "The contracts of all decisions, each with an example", "contracts"},
 };
 
-// --- decisions ----------------------------------------------------------------------------------
-
-struct decision_call { // in the request's arena
-    struct pcr_decide_call call;
-    struct pcr_http_request *request;
-    struct pcr_generation *generation;
-};
-
-static void decided(struct pcr_decide_call *call) {
-    struct decision_call *self = call->user;
-    struct pcr_http_header retry = {PCR_STR("Retry-After"),
-                                    pcr_retry_after(self->request, call->retry_ns)};
-    struct pcr_http_reply reply = {
-        .status = call->status,
-        .content_type = "application/json",
-        .body = call->answer,
-        .headers = &retry,
-        .n_headers = call->status == 503 && retry.value.ptr ? 1 : 0,
-    };
-    struct pcr_generation *generation = self->generation;
-    pcr_http_reply(self->request, &reply); // the arena, and self with it, may be gone now
-    pcr_generation_unref(generation);
-}
-
-static void on_aborted(struct pcr_http_request *request) {
-    struct decision_call *self = request->user;
-    pcr_decide_cancel(&self->call);
-}
-
+// --- times ---------------------------------------------------------------------------------------
 uint64_t pcr_request_deadline(const struct pcr_app *app, const struct pcr_http_request *request) {
     uint64_t timeout_ms = app->generation->config->request_timeout_ms;
     return timeout_ms ? request->received_ns + timeout_ms * PCR_NS_PER_MS : 0;
@@ -132,70 +105,6 @@ int pcr_request_timeout(const struct pcr_http_request *request, uint64_t *timeou
                        (int)(text.len < 40 ? text.len : 40), text.ptr, TIMEOUT_MS_MAX);
     *timeout_ns = ms * PCR_NS_PER_MS;
     return 0;
-}
-
-// "application/json", "application/problem+json; charset=utf-8";
-// a body without a type is taken for JSON.
-static bool is_json_type(struct pcr_str type) {
-    struct pcr_str essence;
-    if (!type.ptr || !pcr_str_split(&type, ';', &essence))
-        return true;
-    essence = pcr_str_trim(essence);
-    if (essence.len == 0 || pcr_str_eq_nocase(essence, PCR_STR("application/json")))
-        return true;
-    struct pcr_str tail = {essence.ptr + essence.len - (essence.len < 5 ? essence.len : 5),
-                           essence.len < 5 ? essence.len : 5};
-    return pcr_str_eq_nocase(tail, PCR_STR("+json"));
-}
-
-static void decide(struct pcr_app *app, struct pcr_http_request *request,
-                   const struct pcr_route_match *match) {
-    struct pcr_str type = pcr_http_header(request, "Content-Type");
-    if (!is_json_type(type)) {
-        pcr_reply_error(request, 415, "Content-Type is '%.*s', expected application/json",
-                        (int)(type.len < 80 ? type.len : 80), type.ptr);
-        return;
-    }
-    struct pacer_error err;
-    uint64_t timeout_ns;
-    if (pcr_request_timeout(request, &timeout_ns, &err) < 0) {
-        pcr_reply_failure(request, &err);
-        return;
-    }
-    struct decision_call *self = pcr_arena_calloc(&request->arena, 1, sizeof *self);
-    if (!self) {
-        pcr_reply_error(request, 503, "out of memory");
-        return;
-    }
-    self->request = request;
-    request->user = self;
-    request->aborted = on_aborted;
-    self->generation = app->generation;
-    pcr_generation_ref(self->generation);
-    self->call = (struct pcr_decide_call){
-        .decision = match->route->user,
-        .body = request->body,
-        .id = request->id,
-        .arena = &request->arena,
-        .loop = request->loop,
-        .engine = app->engine,
-        .repository = app->repository,
-        .done = decided,
-        .user = self,
-        .deadline_ns = pcr_request_deadline(app, request),
-        .timeout_ns = timeout_ns,
-        .received_ns = request->received_ns,
-    };
-    pcr_decide(&self->call);
-}
-
-// In the place of `decide` until the models are there.
-static void decide_later(struct pcr_app *app, struct pcr_http_request *request,
-                         const struct pcr_route_match *match) {
-    (void)app;
-    const struct pcr_config_decision *decision = match->route->user;
-    pcr_reply_error(request, 503, "model '%.200s' is still being loaded; try again",
-                    decision->model);
 }
 
 // --- generations --------------------------------------------------------------------------------
@@ -248,7 +157,7 @@ int pcr_generation_route(struct pcr_generation *generation, const char *server_n
         routes[n_fixed + i] = (struct pcr_route){
             .method = PCR_HTTP_POST,
             .pattern = config->decisions[i].path,
-            .handler = loading ? decide_later : decide,
+            .handler = loading ? pcr_decide_later_route : pcr_decide_route,
             .user = loading ? (void *)&config->decisions[i] : generation->decisions[i],
         };
     int rc = pcr_router_create(routes, n, &generation->router, err);

@@ -156,20 +156,6 @@ static void compute(struct pcr_cache_call *cached) {
 }
 
 // --- answering ----------------------------------------------------------------------------------
-static void count(struct pcr_v2_infer *infer) {
-    uint64_t now_ns = pcr_clock_mono_ns();
-    uint64_t ns = now_ns > infer->call.received_ns ? now_ns - infer->call.received_ns : 0;
-    struct pcr_model_stats more = {0};
-    if (infer->cached.how == PCR_CACHE_MISS) {
-        more.unkept_count = 1;
-        more.unkept_ns = ns;
-    } else {
-        more.kept_count = 1;
-        more.kept_ns = ns;
-    }
-    pcr_model_count(infer->model, &more);
-}
-
 static void answer(struct pcr_v2_infer *infer) {
     struct pcr_cache_call *cached = &infer->cached;
     struct pcr_v2_body body = {0};
@@ -178,17 +164,18 @@ static void answer(struct pcr_v2_infer *infer) {
         return;
     }
     if (cached->how == PCR_CACHE_ABSENT) {
-        pcr_caching_reply_absent(infer->request);
+        pcr_reply_error(infer->request, 504, "%s", PCR_CACHE_ABSENT_TEXT);
         return;
     }
     bool good = unpack(cached->body, &body);
-    body.json = good ? pcr_caching_with_id(infer->arena, body.json, infer->id) : body.json;
+    if (good && infer->id.len > 0)
+        body.json = pcr_json_put_first(infer->arena, body.json, "id", infer->id);
     if (!good || !body.json.ptr) {
         pcr_reply_error(infer->request, 503, "no memory for the answer");
         return;
     }
     pcr_caching_say(cached, false, &infer->said);
-    count(infer);
+    pcr_model_count_kept(infer->model, cached->how != PCR_CACHE_MISS, infer->call.received_ns);
     pcr_v2_infer_reply(infer, &body);
 }
 
@@ -314,8 +301,7 @@ bool pcr_v2_infer_cached(struct pcr_app *app, struct pcr_v2_infer *infer) {
     infer->v2.id = PCR_STR("");
     call->read = NULL;
     uint64_t own_ns = call->timeout_ns ? call->timeout_ns : config->timeout_ns;
-    if (own_ns &&
-        (cached->deadline_ns == 0 || call->received_ns + own_ns < cached->deadline_ns))
+    if (own_ns && (cached->deadline_ns == 0 || call->received_ns + own_ns < cached->deadline_ns))
         cached->deadline_ns = call->received_ns + own_ns;
     if (pcr_cache_get(cached, pcr_clock_mono_ns()))
         finish(infer);

@@ -69,7 +69,7 @@ def crowd(server, models):
     folder = models("plus1", "plus2", "slow", "identity_string", "long_rows", "gather", "softmax_rows")
     shutil.copy(COACH / "models" / "regime.onnx", folder / "regime.onnx")
     decisions = (COACH / "pacer.yaml").read_text()
-    decisions = decisions[decisions.index("decisions:"):].replace("contracts/", f"{COACH}/contracts/")
+    decisions = decisions[decisions.index("decisions:"):decisions.index("# The same question")].replace("contracts/", f"{COACH}/contracts/")
 
     def start(config="threads: 2\nworkers: 2\n"):
         return server(config=config + decisions, models=folder)

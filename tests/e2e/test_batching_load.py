@@ -200,7 +200,7 @@ def test_pipelined_crowds_are_answered_rightly_through_reloads(server, models):
     folder = models("plus1", "plus2", "slow", "long_rows")
     shutil.copy(COACH / "models" / "regime.onnx", folder / "regime.onnx")
     decisions = (COACH / "pacer.yaml").read_text()
-    decisions = decisions[decisions.index("decisions:"):].replace("contracts/", f"{COACH}/contracts/")
+    decisions = decisions[decisions.index("decisions:"):decisions.index("# The same question")].replace("contracts/", f"{COACH}/contracts/")
     configs = ["threads: 2\nworkers: 2\nmodels:\n  plus1: {merge: off}\n" + decisions,
                "threads: 2\nworkers: 2\nmodels:\n  slow: {instances: 1}\n" + decisions]
     one = server(config=configs[0], models=folder)

@@ -175,7 +175,7 @@ APPLIED = {
 # peer that reads nothing for long, and the call that hands them over is the one for all of http.*.
 ELSEWHERE = {"models_dir", "log_level", "log_format", "access_log", "drain_ms", "http.write_timeout_ms",
              "http.pipelined_max", "http.body_rate_min", "cors.max_age_s", "models", "request_timeout_ms",
-              "watch_models_ms", "run_memory_max"}
+              "watch_models_ms", "run_memory_max", "ops_token", "cache.tenant_header"}
 
 
 def rows():
@@ -305,7 +305,11 @@ def test_a_reload_applies_the_directory_of_models(pacer, models, tmp_path):
     assert one.stop() == 0 and not SANITIZER.search(one.log), one.log
 
 
-RESTART = {"listen": "listen: 127.0.0.1:1\n", "threads": "threads: 2\n", "workers": "workers: 3\n"}
+RESTART = {"listen": "listen: 127.0.0.1:1\n", "threads": "threads: 2\n", "workers": "workers: 3\n",
+           "ops_listen": "ops_listen: 127.0.0.1:1\nops_token: 0123456789abcdef\n",
+           "cache.memory_mb": "cache: {memory_mb: 3}\n", "cache.path": "cache: {path: other}\n",
+           "cache.path_mb": "cache: {path_mb: 33}\n", "cache.redis_url": "cache: {redis_url: redis://h}\n",
+           "cache.redis_timeout_ms": "cache: {redis_timeout_ms: 33}\n"}
 
 
 @pytest.mark.parametrize("key", RESTART)

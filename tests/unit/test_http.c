@@ -436,7 +436,8 @@ static void cors_answers_preflights_and_marks_answers(void **state) {
     assert_int_equal(ask(&talk, "GET /x HTTP/1.1\r\n" HOST "Origin: http://localhost:3000\r\n\r\n"),
                      200);
     assert_true(has(&talk, "\r\nAccess-Control-Allow-Origin: http://localhost:3000\r\n"));
-    assert_true(has(&talk, "Expose-Headers: X-Request-Id, Inference-Header-Content-Length\r\n"));
+    assert_true(has(&talk, "Expose-Headers: X-Request-Id, Inference-Header-Content-Length, Age, "
+                           "Cache-Status, X-Pacer-Cache\r\n"));
     assert_int_equal(ask(&talk, "OPTIONS /y HTTP/1.1\r\n" HOST "\r\n"), 200);
     assert_string_equal(body_of(&talk), "/y");
     talk_stop(&talk);
