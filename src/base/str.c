@@ -34,6 +34,16 @@ struct pcr_str pcr_str_trim(struct pcr_str s) {
     return s;
 }
 
+bool pcr_str_eq_secret(struct pcr_str sent, struct pcr_str secret) {
+    volatile unsigned char differs = sent.len != secret.len || secret.len == 0;
+    for (size_t i = 0; i < sent.len; i++) {
+        size_t at = secret.len ? i % secret.len : 0;
+        unsigned char other = secret.len ? (unsigned char)secret.ptr[at] : 0;
+        differs = (unsigned char)(differs | ((unsigned char)sent.ptr[i] ^ other));
+    }
+    return !differs;
+}
+
 bool pcr_str_split(struct pcr_str *rest, char separator, struct pcr_str *part) {
     if (!rest->ptr)
         return false;

@@ -26,6 +26,8 @@ static inline bool pcr_str_eq(struct pcr_str a, struct pcr_str b) {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+// Equal, in a time that depends on the length of `sent` alone: for secrets.
+bool pcr_str_eq_secret(struct pcr_str sent, struct pcr_str secret);
 // Equal but for the case of ASCII letters.
 bool pcr_str_eq_nocase(struct pcr_str a, struct pcr_str b);
 bool pcr_str_starts_with(struct pcr_str s, struct pcr_str prefix);

@@ -10,6 +10,7 @@
 //
 // Rejected: a registry that every room announces its counters to. It would need a lock, and names
 // far from the place where they can be read together.
+#include "server/cache_figures.h"
 #include "server/v2.h"
 
 #include <pacer/pacer.h>
@@ -334,6 +335,8 @@ void pcr_metrics(struct pcr_app *app, struct pcr_http_request *request,
     write_http(app, buf);
     write_models(buf, rows, n);
     write_decisions(app->generation, buf);
+    if (app->cache)
+        pcr_cache_figures_prometheus(app->cache, buf);
     if (buf->failed) {
         pcr_reply_error(request, 503, "no memory for the answer");
         return;

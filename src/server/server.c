@@ -17,6 +17,7 @@
 //
 // Rejected: a process per core (gunicorn's way). It would load each model once per core, and a
 // cache could not be shared without another process.
+#include "server/ops.h"
 #include "server/server_priv.h"
 
 #include "server/notify.h"
@@ -254,6 +255,23 @@ static int open_loops(struct pcr_server *server) {
     return 0;
 }
 
+static int open_ops(struct pcr_server *server) {
+    struct pcr_server_loop *self = &server->loops[0];
+    const struct pcr_config *config = server->generation->config;
+    struct pacer_error err;
+    if (!config->ops_listen)
+        return 0;
+    struct pcr_http_server_options options = pcr_server_http_options(config, self);
+    if (pcr_ops_open(&self->app, &options, &server->ops, &err) < 0) {
+        pcr_log(PCR_LOG_ERROR, "ops", "%s", err.message);
+        return -1;
+    }
+    char where[512];
+    pcr_log(PCR_LOG_INFO, "ops", "operators are listened to on %s",
+            with_port(config->ops_listen, pcr_ops_port(server->ops), where, sizeof where));
+    return 0;
+}
+
 static void *loop_main(void *arg) {
     struct pcr_server_loop *self = arg;
     pcr_loop_run(self->loop);
@@ -481,8 +499,8 @@ static int begin(struct pcr_server *server, struct pcr_config *config) {
     int code = create_cache(server, config);
     if (code != PCR_SERVER_OK)
         return code;
-    if (create_workers(server, config) < 0 || open_loops(server) < 0 || watch_signals(server) < 0 ||
-        create_timers(server) < 0 || start_threads(server) < 0)
+    if (create_workers(server, config) < 0 || open_loops(server) < 0 || open_ops(server) < 0 ||
+        watch_signals(server) < 0 || create_timers(server) < 0 || start_threads(server) < 0)
         return PCR_SERVER_FAILED;
     return PCR_SERVER_OK;
 }
@@ -512,6 +530,7 @@ static void finish(struct pcr_server *server) {
     pcr_timer_destroy(server->leave_timer);
     pcr_timer_destroy(server->watch_timer);
     pcr_timer_destroy(server->tick_timer);
+    pcr_ops_close(server->ops);
     pcr_cache_stop(server->cache); // before the loops, which get its last letters when they close
     for (size_t i = 0; i < PCR_COUNT_OF(server->signals); i++)
         if (server->signals[i])

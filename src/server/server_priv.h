@@ -55,6 +55,7 @@ struct pcr_server {
     struct pcr_repository *repository;
     struct pcr_engine *engine;
     struct pcr_cache *cache;
+    struct pcr_ops *ops;          // NULL: none
     struct pcr_timer *tick_timer; // loop 0's, for the cache's figures
     struct pcr_pool *pool;
     struct pcr_server_loop loops[PCR_SERVER_LOOPS_MAX];
