@@ -4,6 +4,7 @@
 #define PACER_PACER_H
 
 #include <pacer/batcher.h>
+#include <pacer/cache.h>
 #include <pacer/contract.h>
 #include <pacer/error.h>
 #include <pacer/session.h>

@@ -173,6 +173,17 @@ bool pcr_cache_get(struct pcr_cache_call *call, uint64_t now_ns) {
     return true;
 }
 
+void pcr_cache_post(struct pcr_loop *loop, struct pcr_cache_waiter *waiter, struct pcr_mail *mail) {
+    if (loop) {
+        pcr_loop_post(loop, mail);
+        return;
+    }
+    pthread_mutex_lock(&waiter->lock);
+    waiter->mail = mail;
+    pthread_cond_signal(&waiter->posted);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
 // --- purging ------------------------------------------------------------------------------------
 bool pcr_cache_is_current(void *ctx) {
     const struct pcr_cache_call *call = ctx;
@@ -198,7 +209,7 @@ static void on_purged(struct pcr_mail *mail) {
 
 static void one_less(struct pcr_cache_purge *purge) {
     if (atomic_fetch_sub(&purge->n_left, 1) == 1)
-        pcr_loop_post(purge->loop, &purge->mail);
+        pcr_cache_post(purge->loop, purge->waiter, &purge->mail);
 }
 
 static void on_store_purged(struct pcr_store_purge *part, int64_t removed) {

@@ -53,8 +53,7 @@ enum pcr_cache_how {
 };
 
 // What to tell a client of PCR_CACHE_ABSENT, with HTTP's 504.
-#define PCR_CACHE_ABSENT_TEXT \
-    "the answer is not in the cache, and the request says only-if-cached"
+#define PCR_CACHE_ABSENT_TEXT "the answer is not in the cache, and the request says only-if-cached"
 
 // One question. The caller's memory (a request's arena) until `done`.
 struct pcr_cache_call {
@@ -121,8 +120,9 @@ struct pcr_cache_waiter {
 struct pcr_cache_purge {              // the caller's memory until `done`
     bool by_model, by_tenant, by_key; // what has to match; none: everything
     struct pcr_str model, tenant;
-    uint64_t hi, lo; // of by_key
-    struct pcr_loop *loop;
+    uint64_t hi, lo;       // of by_key
+    struct pcr_loop *loop; // or, for a caller that blocks: `done` is the waiter's business
+    struct pcr_cache_waiter *waiter;
     void (*done)(struct pcr_cache_purge *purge); // on the loop, exactly once
     void *user;
     // results: values removed, and of a store: < 0 PACER_E…; 0 if there is no such store

@@ -51,6 +51,8 @@ struct pcr_cache {
 };
 
 // --- cache.c ------------------------------------------------------------------------------------
+// To a loop's mailbox, or to a thread that waits.
+void pcr_cache_post(struct pcr_loop *loop, struct pcr_cache_waiter *waiter, struct pcr_mail *mail);
 void pcr_cache_count(struct pcr_cache *cache, enum pcr_cache_count what);
 // As pcr_cache_get, without counting; `however_old` takes what is past its time, as long as
 // stale_if_error allows, and refreshes nothing.

@@ -97,15 +97,7 @@ static bool concerns_one(int code) {
 // --- letters ------------------------------------------------------------------------------------
 static void post(struct pcr_cache_call *call, void (*deliver)(struct pcr_mail *mail)) {
     call->mail.deliver = deliver;
-    if (call->loop) {
-        pcr_loop_post(call->loop, &call->mail);
-        return;
-    }
-    struct pcr_cache_waiter *waiter = call->waiter;
-    pthread_mutex_lock(&waiter->lock);
-    waiter->mail = &call->mail;
-    pthread_cond_signal(&waiter->posted);
-    pthread_mutex_unlock(&waiter->lock);
+    pcr_cache_post(call->loop, call->waiter, &call->mail);
 }
 
 static struct pcr_cache_call *call_of(struct pcr_mail *mail) {

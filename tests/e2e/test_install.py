@@ -89,3 +89,9 @@ def test_the_example_asks_from_many_threads(installed, tmp_path):
     out = build_and_run(installed, ROOT / "examples" / "embed" / "batch.c", tmp_path, "-lpthread")
     rows, runs, failed = map(int, re.match(r"(\d+) rows in (\d+) runs, (\d+) failed", out).groups())
     assert rows == 16000 and failed == 0 and 16000 / 64 <= runs <= 16000
+
+
+def test_the_example_puts_all_parts_together(installed, tmp_path):
+    first, second = build_and_run(installed, ROOT / "examples" / "embed" / "decide.c", tmp_path).splitlines()
+    assert re.fullmatch(r'\{"class":[012],"confidence":0\.\d+\} \(computed\)', first)
+    assert second == first.replace("(computed)", "(kept)")
