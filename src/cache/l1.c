@@ -11,6 +11,9 @@
 // of four; as many count as there are entries. A wrong match promotes something needlessly, no
 // more.
 //
+// Of a name an entry keeps half, since the key is compared in full; where both halves are asked
+// for, the key is hashed anew.
+//
 // Whoever knows the hash could make many keys share a bucket. The bucket depends on a seed of the
 // process, and a chain has a longest length all the same.
 //
@@ -27,7 +30,9 @@
 #define BYTES_PER_SHARD ((size_t)4 << 20)
 #define SHARDS_MAX 64
 #define SMALL_SHARE 10 // a tenth
-#define USES_MAX 3
+#define USES_MAX 3     // the lowest bits of an entry's state
+#define IN_MAIN 4u
+#define REF 8u
 #define CHAIN_MAX 32
 #define GHOST_WAYS 4
 #define FREED_AT_ONCE 16 // by one put
@@ -40,17 +45,15 @@ struct pcr_l1_entry {
         struct pcr_list node; // of its queue
         struct pcr_retired retired;
     };
-    uint64_t hi, lo;
+    uint64_t hash; // its name's hi
     uint64_t stored_ns, fresh_until_ns;
     _Atomic uint64_t claimed_until_ns;
     uint32_t cost_us;
-    uint32_t key_bytes;
-    size_t body_bytes;
-    atomic_uint refs; // the table's, and of those who hold it
-    _Atomic uint8_t uses;
-    uint8_t queue;
-    char bytes[]; // key, then body
+    uint32_t key_bytes, body_bytes;
+    atomic_uint state; // uses, IN_MAIN, and the references: the table's, and of those who hold it
+    char bytes[];      // key, then body
 };
+_Static_assert(sizeof(struct pcr_l1_entry) == 72, "every entry pays for what is added here");
 
 struct ghost {
     uint32_t print, at; // print 0: none
@@ -146,8 +149,16 @@ static size_t size_of(const struct pcr_l1_entry *entry) { // as malloc has it, i
     return malloc_usable_size((void *)(uintptr_t)entry) + sizeof(size_t);
 }
 
-static size_t bucket_of(const struct pcr_l1 *l1, uint64_t hi) {
-    uint64_t mixed = (hi ^ l1->seed) * 0x9e3779b97f4a7c15ull;
+static unsigned uses_of(const struct pcr_l1_entry *entry) {
+    return atomic_load_explicit(&entry->state, memory_order_relaxed) & USES_MAX;
+}
+
+static enum queue queue_of(const struct pcr_l1_entry *entry) { // changes under the lock only
+    return atomic_load_explicit(&entry->state, memory_order_relaxed) & IN_MAIN ? MAIN : SMALL;
+}
+
+static size_t bucket_of(const struct pcr_l1 *l1, uint64_t hash) {
+    uint64_t mixed = (hash ^ l1->seed) * 0x9e3779b97f4a7c15ull;
     return l1->bucket_bits ? (size_t)(mixed >> (64 - l1->bucket_bits)) : 0;
 }
 
@@ -156,31 +167,30 @@ static struct shard *shard_of(const struct pcr_l1 *l1, size_t bucket) {
 }
 
 void pcr_l1_hold(struct pcr_l1_entry *entry) {
-    atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&entry->state, REF, memory_order_relaxed);
 }
 
 void pcr_l1_release(struct pcr_l1_entry *entry) {
-    if (atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) == 1)
+    if (atomic_fetch_sub_explicit(&entry->state, REF, memory_order_acq_rel) < 2 * REF)
         free(entry);
 }
 
 static struct pcr_l1_entry *make_entry(const struct pcr_l1_item *item) {
     struct pcr_str key = item->key->bytes;
-    if (key.len > UINT32_MAX || item->body.len > SIZE_MAX / 2)
+    if (key.len > UINT32_MAX || item->body.len > UINT32_MAX)
         return NULL;
     struct pcr_l1_entry *entry = malloc(sizeof *entry + key.len + item->body.len);
     if (!entry)
         return NULL;
     uint64_t cost_us = item->cost_ns / PCR_NS_PER_US;
     *entry = (struct pcr_l1_entry){
-        .hi = item->key->name.hi,
-        .lo = item->key->name.lo,
+        .hash = item->key->name.hi,
         .stored_ns = item->stored_ns,
         .fresh_until_ns = item->fresh_until_ns,
         .cost_us = cost_us > UINT32_MAX ? UINT32_MAX : (uint32_t)cost_us,
         .key_bytes = (uint32_t)key.len,
-        .body_bytes = item->body.len,
-        .refs = 1,
+        .body_bytes = (uint32_t)item->body.len,
+        .state = REF,
     };
     memcpy(entry->bytes, key.ptr, key.len);
     if (item->body.len)
@@ -193,8 +203,7 @@ bool pcr_l1_find(struct pcr_l1 *l1, const struct pcr_cache_key *key, struct pcr_
     if (!l1->shards)
         return false;
     struct pcr_l1_entry *entry = atomic_load(&l1->buckets[bucket_of(l1, key->name.hi)]);
-    while (entry && (entry->lo != key->name.lo || entry->hi != key->name.hi ||
-                     !pcr_str_eq(key_of(entry), key->bytes)))
+    while (entry && (entry->hash != key->name.hi || !pcr_str_eq(key_of(entry), key->bytes)))
         entry = atomic_load(&entry->next);
     if (!entry)
         return false;
@@ -209,9 +218,10 @@ bool pcr_l1_find(struct pcr_l1 *l1, const struct pcr_cache_key *key, struct pcr_
 }
 
 void pcr_l1_use(struct pcr_l1_entry *entry) {
-    uint8_t uses = atomic_load_explicit(&entry->uses, memory_order_relaxed);
-    if (uses < USES_MAX) // a use that is lost to another thread's does no harm
-        atomic_store_explicit(&entry->uses, (uint8_t)(uses + 1), memory_order_relaxed);
+    unsigned state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if ((state & USES_MAX) < USES_MAX) // a use that is lost to another thread's does no harm
+        atomic_compare_exchange_strong_explicit(&entry->state, &state, state + 1,
+                                                memory_order_relaxed, memory_order_relaxed);
 }
 
 bool pcr_l1_claim(struct pcr_l1_entry *entry, uint64_t now_ns, uint64_t until_ns) {
@@ -221,23 +231,23 @@ bool pcr_l1_claim(struct pcr_l1_entry *entry, uint64_t now_ns, uint64_t until_ns
 }
 
 // --- ghosts -------------------------------------------------------------------------------------
-static struct ghost *ghost_set(const struct shard *shard, uint64_t lo, uint32_t *print) {
-    *print = (uint32_t)(lo >> 32) | 1;
-    return &shard->ghosts[(lo & (shard->n_ghost_sets - 1)) * GHOST_WAYS];
+static struct ghost *ghost_set(const struct shard *shard, uint64_t hash, uint32_t *print) {
+    *print = (uint32_t)(hash >> 32) | 1;
+    return &shard->ghosts[(hash & (shard->n_ghost_sets - 1)) * GHOST_WAYS];
 }
 
-static void add_ghost(struct shard *shard, uint64_t lo) {
+static void add_ghost(struct shard *shard, uint64_t hash) {
     uint32_t print;
-    struct ghost *set = ghost_set(shard, lo, &print), *oldest = set;
+    struct ghost *set = ghost_set(shard, hash, &print), *oldest = set;
     for (size_t i = 0; i < GHOST_WAYS && oldest->print; i++)
         if (!set[i].print || shard->ghost_clock - set[i].at > shard->ghost_clock - oldest->at)
             oldest = &set[i];
     *oldest = (struct ghost){print, ++shard->ghost_clock};
 }
 
-static bool take_ghost(struct shard *shard, uint64_t lo) {
+static bool take_ghost(struct shard *shard, uint64_t hash) {
     uint32_t print;
-    struct ghost *set = ghost_set(shard, lo, &print);
+    struct ghost *set = ghost_set(shard, hash, &print);
     for (size_t i = 0; i < GHOST_WAYS; i++)
         if (set[i].print == print) {
             bool recent = shard->ghost_clock - set[i].at <= shard->n_entries;
@@ -249,7 +259,7 @@ static bool take_ghost(struct shard *shard, uint64_t lo) {
 
 // --- in and out, under the shard's lock ---------------------------------------------------------
 static void unlink_entry(struct pcr_l1 *l1, struct pcr_l1_entry *entry) {
-    _Atomic(struct pcr_l1_entry *) *link = &l1->buckets[bucket_of(l1, entry->hi)];
+    _Atomic(struct pcr_l1_entry *) *link = &l1->buckets[bucket_of(l1, entry->hash)];
     struct pcr_l1_entry *at;
     while ((at = atomic_load_explicit(link, memory_order_relaxed)) != entry)
         link = &at->next;
@@ -260,14 +270,15 @@ static void drop(struct pcr_l1 *l1, struct shard *shard, struct pcr_l1_entry *en
     size_t bytes = size_of(entry);
     unlink_entry(l1, entry);
     pcr_list_remove(&entry->node);
-    shard->queue_bytes[entry->queue] -= bytes;
+    shard->queue_bytes[queue_of(entry)] -= bytes;
     shard->n_entries--;
     shard->retired_bytes += bytes;
     pcr_epoch_retire(&shard->bin, &entry->retired);
 }
 
 static void enqueue(struct shard *shard, struct pcr_l1_entry *entry, enum queue queue) {
-    entry->queue = (uint8_t)queue;
+    if (queue == MAIN)
+        atomic_fetch_or_explicit(&entry->state, IN_MAIN, memory_order_relaxed);
     pcr_list_push_front(&shard->queues[queue], &entry->node);
     shard->queue_bytes[queue] += size_of(entry);
 }
@@ -288,14 +299,14 @@ static struct pcr_l1_entry *oldest(const struct shard *shard, enum queue queue) 
 // The oldest of the small queue leaves it: for the main one if it was asked for again.
 static void leave_small(struct pcr_l1 *l1, struct shard *shard) {
     struct pcr_l1_entry *entry = oldest(shard, SMALL);
-    if (atomic_load_explicit(&entry->uses, memory_order_relaxed) > 1) {
+    if (uses_of(entry) > 1) {
         pcr_list_remove(&entry->node);
         shard->queue_bytes[SMALL] -= size_of(entry);
-        atomic_store_explicit(&entry->uses, 0, memory_order_relaxed);
+        atomic_fetch_and_explicit(&entry->state, ~(unsigned)USES_MAX, memory_order_relaxed);
         enqueue(shard, entry, MAIN);
         return;
     }
-    add_ghost(shard, entry->lo);
+    add_ghost(shard, entry->hash);
     shard->evicted++;
     drop(l1, shard, entry);
 }
@@ -303,13 +314,12 @@ static void leave_small(struct pcr_l1 *l1, struct shard *shard) {
 // The oldest of the main queue leaves it, or goes round again with a use less.
 static void leave_main(struct pcr_l1 *l1, struct shard *shard) {
     struct pcr_l1_entry *entry = oldest(shard, MAIN);
-    uint8_t uses = atomic_load_explicit(&entry->uses, memory_order_relaxed);
-    if (uses == 0) {
+    if (uses_of(entry) == 0) {
         shard->evicted++;
         drop(l1, shard, entry);
         return;
     }
-    atomic_store_explicit(&entry->uses, (uint8_t)(uses - 1), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&entry->state, 1, memory_order_relaxed); // readers only add
     pcr_list_remove(&entry->node);
     pcr_list_push_front(&shard->queues[MAIN], &entry->node);
 }
@@ -332,9 +342,9 @@ static struct pcr_l1_entry *look(struct pcr_l1 *l1, const struct pcr_l1_entry *l
     struct pcr_l1_entry *same = NULL;
     size_t n = 0;
     *surplus = NULL;
-    for (struct pcr_l1_entry *at = atomic_load(&l1->buckets[bucket_of(l1, like->hi)]); at;
+    for (struct pcr_l1_entry *at = atomic_load(&l1->buckets[bucket_of(l1, like->hash)]); at;
          at = atomic_load(&at->next)) {
-        if (at->lo == like->lo && at->hi == like->hi && pcr_str_eq(key_of(at), key_of(like)))
+        if (at->hash == like->hash && pcr_str_eq(key_of(at), key_of(like)))
             same = at;
         if (++n >= CHAIN_MAX)
             *surplus = at;
@@ -346,18 +356,18 @@ static void insert(struct pcr_l1 *l1, struct shard *shard, struct pcr_l1_entry *
     struct pcr_l1_entry *surplus, *same = look(l1, entry, &surplus);
     enum queue queue = SMALL;
     if (same) {
-        queue = (enum queue)same->queue;
-        entry->uses = atomic_load_explicit(&same->uses, memory_order_relaxed);
+        queue = queue_of(same);
+        atomic_store_explicit(&entry->state, REF + uses_of(same), memory_order_relaxed);
         drop(l1, shard, same);
     } else {
-        queue = take_ghost(shard, entry->lo) ? MAIN : SMALL;
+        queue = take_ghost(shard, entry->hash) ? MAIN : SMALL;
         if (surplus) {
             shard->evicted++;
             drop(l1, shard, surplus);
         }
     }
     make_room(l1, shard, size_of(entry));
-    _Atomic(struct pcr_l1_entry *) *bucket = &l1->buckets[bucket_of(l1, entry->hi)];
+    _Atomic(struct pcr_l1_entry *) *bucket = &l1->buckets[bucket_of(l1, entry->hash)];
     atomic_store_explicit(&entry->next, atomic_load(bucket), memory_order_relaxed);
     atomic_store(bucket, entry);
     enqueue(shard, entry, queue);
@@ -387,6 +397,11 @@ bool pcr_l1_put(struct pcr_l1 *l1, const struct pcr_l1_item *item, bool (*still)
 }
 
 // --- purging ------------------------------------------------------------------------------------
+static bool is_match(const struct pcr_l1_entry *entry, pcr_l1_match matches, void *ctx) {
+    struct pcr_hash128 hash = pcr_str_hash128(key_of(entry));
+    return matches(ctx, key_of(entry), hash.hi, hash.lo);
+}
+
 static uint64_t purge_shard(struct pcr_l1 *l1, struct shard *shard, pcr_l1_match matches,
                             void *ctx) {
     uint64_t n = 0;
@@ -394,7 +409,7 @@ static uint64_t purge_shard(struct pcr_l1 *l1, struct shard *shard, pcr_l1_match
     for (size_t queue = SMALL; queue <= MAIN; queue++)
         PCR_LIST_FOR_EACH_SAFE(node, after, &shard->queues[queue]) {
             struct pcr_l1_entry *entry = PCR_LIST_ENTRY(node, struct pcr_l1_entry, node);
-            if (!matches || matches(ctx, key_of(entry), entry->hi, entry->lo)) {
+            if (!matches || is_match(entry, matches, ctx)) {
                 drop(l1, shard, entry);
                 n++;
             }
@@ -422,7 +437,7 @@ bool pcr_l1_drop(struct pcr_l1 *l1, uint64_t hi, uint64_t lo) {
     pthread_mutex_lock(&shard->lock);
     for (struct pcr_l1_entry *at = atomic_load(&l1->buckets[bucket]), *next; at; at = next) {
         next = atomic_load(&at->next);
-        if (at->hi == hi && at->lo == lo) {
+        if (at->hash == hi && pcr_str_hash128(key_of(at)).lo == lo) {
             drop(l1, shard, at);
             shard->purged++;
             found = true;
