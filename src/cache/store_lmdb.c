@@ -8,8 +8,9 @@
 //
 // Two tables: entries by name (model, tenant, hash: what a model has lies together), each with the
 // time it expires, and the same names by that time. What has expired is swept out by that order,
-// and so is what has to go when the file is full. A fifth of the file stays free, since LMDB needs
-// new pages to delete, too.
+// and so is what has to go when the file is full. A part of the file stays free, since LMDB writes
+// every page that it changes anew, and reuses the old one only two transactions later; for the same
+// reason a transaction changes only so many.
 #include "cache/store_lmdb_priv.h"
 
 #include <errno.h>
@@ -26,8 +27,12 @@
 #define GET_NS_MAX (50 * PCR_NS_PER_MS)
 #define SWEEP_NS PCR_NS_PER_S
 #define SWEEP_MAX 2048 // entries per transaction
-#define FULL_SHARE 0.8
-#define EMPTIED_SHARE 0.75
+#define PAGE_BYTES 4096
+#define VALUE_SHARE 16   // no value takes more of the file
+#define BATCH_SHARE 64   // nor a transaction's values together, once there is more than one
+#define PAGES_A_WRITE 64 // of the file, for each write of a transaction
+#define FULL_SHARE 0.7
+#define EMPTIED_SHARE 0.65
 
 enum { NAME_BYTES = 32, TIME_BYTES = 8 };
 
@@ -368,17 +373,23 @@ static void free_writes(struct pcr_list *writes, int rc) {
     }
 }
 
+// More was needed than make_room keeps free. What is given up can be used by the transaction after
+// the next, so there are two.
+static int empty_half(struct lmdb_store *store) {
+    struct pcr_list none;
+    struct outcome outcome;
+    pcr_list_init(&none);
+    store->file.map_bytes /= 2; // for make_room: as if it was that full
+    int rc = commit(store, &none, &outcome);
+    store->file.map_bytes *= 2;
+    return rc == 0 ? commit(store, &none, &outcome) : rc;
+}
+
 static void do_writes(struct lmdb_store *store, struct pcr_list *writes, size_t n) {
     struct outcome outcome;
     int rc = commit(store, writes, &outcome);
-    if (rc == MDB_MAP_FULL) { // room was made for less than this: give up the half that goes first
-        struct pcr_list none;
-        pcr_list_init(&none);
-        store->file.map_bytes /= 2; // for make_room: as if it was that full
-        int made = commit(store, &none, &outcome);
-        store->file.map_bytes *= 2;
-        rc = made == 0 ? commit(store, writes, &outcome) : made;
-    }
+    for (int tries = 0; rc == MDB_MAP_FULL && tries < 3; tries++)
+        rc = empty_half(store) == 0 ? commit(store, writes, &outcome) : rc;
     if (rc != 0)
         note_trouble(store, "cannot write", rc);
     else
@@ -400,13 +411,15 @@ static void do_writes(struct lmdb_store *store, struct pcr_list *writes, size_t 
 }
 
 static size_t take_writes(struct lmdb_store *store, struct pcr_list *writes) {
-    size_t n = 0;
-    while (n < BATCH_WRITES && !pcr_list_empty(&store->writes)) {
+    size_t n = 0, bytes = 0, most = store->file.map_bytes / PAGE_BYTES / PAGES_A_WRITE;
+    while (n < most && n < BATCH_WRITES && bytes < store->file.map_bytes / BATCH_SHARE &&
+           !pcr_list_empty(&store->writes)) {
         struct write *write = PCR_LIST_ENTRY(store->writes.next, struct write, node);
         pcr_list_remove(&write->node);
         pcr_list_push_back(writes, &write->node);
         store->write_bytes -= write->n_bytes;
         store->n_writes--;
+        bytes += write->n_bytes;
         n++;
     }
     if (store->n_writes == 0)
@@ -507,7 +520,7 @@ static bool lmdb_put(struct pcr_store *base, const struct pcr_store_name *name,
                             .n_bytes = value.len};
     memcpy(write->bytes, value.ptr, value.len);
     // What alone would fill the file is not worth what would have to go.
-    bool taken = value.len < store->file.map_bytes / 16 && queue_write(store, write);
+    bool taken = value.len < store->file.map_bytes / VALUE_SHARE && queue_write(store, write);
     if (!taken)
         free(write);
     return taken;

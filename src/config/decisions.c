@@ -289,9 +289,9 @@ static void check_cache(struct pcr_config_ctx *ctx, const char *where,
     const struct pcr_yaml_node *cache = place_of(member, "cache");
     if (model->cache_ttl_s == 0 &&
         (model->cache_stale_while_revalidate_s || model->cache_stale_if_error_s))
-        pcr_config_fault(ctx, cache->line, cache->column,
-                         "%s.cache: answers that are not kept cannot be given later; set ttl_s, too",
-                         where);
+        pcr_config_fault(
+            ctx, cache->line, cache->column,
+            "%s.cache: answers that are not kept cannot be given later; set ttl_s, too", where);
 }
 
 void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node) {

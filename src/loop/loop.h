@@ -74,8 +74,7 @@ void pcr_timer_destroy(struct pcr_timer *timer); // NULL is fine; never fires af
 // themselves. Destroy it before the descriptor is closed. NULL: it cannot be watched, or no memory.
 struct pcr_poll;
 struct pcr_poll *pcr_poll_create(struct pcr_loop *loop, int fd,
-                                 void (*ready)(void *ctx, bool readable, bool writable),
-                                 void *ctx);
+                                 void (*ready)(void *ctx, bool readable, bool writable), void *ctx);
 void pcr_poll_want(struct pcr_poll *poll, bool readable, bool writable);
 void pcr_poll_destroy(struct pcr_poll *poll); // NULL is fine; `ready` is not called afterwards
 
