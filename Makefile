@@ -2,7 +2,7 @@
 # A thin front: Meson and Ninja do the building, scripts/ the set-up. `make help` lists what there is.
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-print-directory
-.PHONY: all run test test-clients bench bench-batching sim lint format asan tsan fuzz install clean distclean help docs
+.PHONY: all run test test-clients bench bench-batching bench-cache sim lint format asan tsan fuzz install clean distclean help docs
 
 SETUP := sh scripts/setup.sh
 BUILD := sh scripts/build.sh
@@ -37,6 +37,13 @@ bench-batching: ## measure what batching does: on and off, at 0.7 and 5 times th
 	@$(BUILD) build/bench-build -Dbench=true -Dtests=false -Dbuildtype=release
 	@test -f build/bench/models/mlp_huge.onnx || /usr/bin/python3 bench/make_models.py
 	@python3 bench/batching.py $(BENCH_ARGS)
+
+bench-cache: ## hit ratios beside LRU and FIFO; what a hit in memory costs, what an entry takes
+	@$(SETUP) build bench
+	@$(BUILD) build/bench-build -Dbench=true -Dtests=false -Dbuildtype=release
+	@build/bench-build/bench/cache_traces
+	@build/bench-build/bench/cache_cost
+	@build/bench-build/bench/cache_cost --memory
 
 sim: ## the policy of batching on a simulated clock, beside a fixed window and no batching
 	@$(SETUP) build test
