@@ -27,6 +27,7 @@
 #include <stdlib.h>
 
 #define BYTES_PER_BUCKET 256 // of the budget; entries are seldom smaller
+#define BYTES_PER_GHOST 512  // more do not raise hit ratios (bench/cache_traces.c)
 #define BYTES_PER_SHARD ((size_t)4 << 20)
 #define SHARDS_MAX 64
 #define SMALL_SHARE 10 // a tenth
@@ -65,7 +66,7 @@ struct shard {
     size_t queue_bytes[2];
     size_t n_entries, bytes_max;
     struct ghost *ghosts;
-    size_t n_ghost_sets; // a power of two
+    size_t n_ghost_sets;
     uint32_t ghost_clock;
     struct pcr_epoch_bin bin;
     size_t retired_bytes;
@@ -99,8 +100,7 @@ static void init_shard(struct pcr_l1 *l1, size_t i, size_t n_ghosts) {
 
 static bool allocate(struct pcr_l1 *l1) {
     size_t n_buckets = (size_t)1 << l1->bucket_bits, n_shards = (size_t)1 << l1->shard_bits;
-    size_t n_ghosts = n_buckets / 2 / n_shards;
-    n_ghosts = n_ghosts < GHOST_WAYS ? GHOST_WAYS : n_ghosts;
+    size_t n_ghosts = (l1->bytes_max / BYTES_PER_GHOST / n_shards / GHOST_WAYS + 1) * GHOST_WAYS;
     l1->buckets = calloc(n_buckets, sizeof *l1->buckets);
     l1->ghosts = calloc(n_ghosts * n_shards, sizeof *l1->ghosts);
     l1->shards = aligned_alloc(_Alignof(struct shard), n_shards * sizeof *l1->shards);
@@ -233,7 +233,7 @@ bool pcr_l1_claim(struct pcr_l1_entry *entry, uint64_t now_ns, uint64_t until_ns
 // --- ghosts -------------------------------------------------------------------------------------
 static struct ghost *ghost_set(const struct shard *shard, uint64_t hash, uint32_t *print) {
     *print = (uint32_t)(hash >> 32) | 1;
-    return &shard->ghosts[(hash & (shard->n_ghost_sets - 1)) * GHOST_WAYS];
+    return &shard->ghosts[((hash & UINT32_MAX) * shard->n_ghost_sets >> 32) * GHOST_WAYS];
 }
 
 static void add_ghost(struct shard *shard, uint64_t hash) {
