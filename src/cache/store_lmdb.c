@@ -26,7 +26,6 @@
 #define BATCH_WRITES 4096 // of one transaction
 #define GET_NS_MAX (50 * PCR_NS_PER_MS)
 #define SWEEP_NS PCR_NS_PER_S
-#define SWEEP_MAX 2048 // entries per transaction
 #define PAGE_BYTES 4096
 #define VALUE_SHARE 16   // no value takes more of the file
 #define BATCH_SHARE 64   // nor a transaction's values together, once there is more than one
@@ -190,6 +189,11 @@ static void *read_thread(void *arg) {
 }
 
 // --- writing, in a transaction ------------------------------------------------------------------
+static size_t changes_max(const struct lmdb_store *store) { // of one transaction
+    size_t most = store->file.map_bytes / PAGE_BYTES / PAGES_A_WRITE;
+    return most < BATCH_WRITES ? most : BATCH_WRITES;
+}
+
 static int drop_expiry(struct lmdb_store *store, MDB_txn *txn, const unsigned char *name,
                        uint64_t expires_ms) {
     unsigned char row[TIME_BYTES + NAME_BYTES];
@@ -227,10 +231,23 @@ static bool is_meant(const struct pcr_store_purge *purge, const struct pcr_store
            (!purge->by_key || (purge->name.hi == name->hi && purge->name.lo == name->lo));
 }
 
+static int purge_all(struct lmdb_store *store, MDB_txn *txn, int64_t *removed) {
+    MDB_stat stat_;
+    int rc = mdb_stat(txn, store->file.entries, &stat_);
+    if (rc == 0)
+        rc = mdb_drop(txn, store->file.entries, 0);
+    if (rc == 0)
+        rc = mdb_drop(txn, store->file.expiry, 0);
+    *removed = rc == 0 ? (int64_t)stat_.ms_entries : 0;
+    return rc;
+}
+
 // What has a model lies together; without one all entries are looked at.
 static int purge_entries(struct lmdb_store *store, MDB_txn *txn,
                          const struct pcr_store_purge *purge, int64_t *removed) {
     MDB_cursor *cursor;
+    if (!purge->by_model && !purge->by_tenant && !purge->by_key)
+        return purge_all(store, txn, removed);
     struct pcr_store_name first = {.model = purge->by_model ? purge->name.model : 0};
     if (purge->by_model && purge->by_tenant)
         first.tenant = purge->name.tenant;
@@ -317,7 +334,8 @@ static int make_room(struct lmdb_store *store, MDB_txn *txn, uint64_t *evicted) 
         rc = drop_first(store, txn, UINT64_MAX, some, evicted);
         if (rc == 0)
             rc = used_share(store, txn, &share, &entries);
-    } while (rc == 0 && share > EMPTIED_SHARE && entries > 0 && *evicted - before < BATCH_WRITES);
+    } while (rc == 0 && share > EMPTIED_SHARE && entries > 0 &&
+             *evicted - before < 2 * changes_max(store));
     return rc;
 }
 
@@ -328,7 +346,7 @@ struct outcome {
 
 static int apply(struct lmdb_store *store, MDB_txn *txn, struct pcr_list *writes,
                  struct outcome *outcome) {
-    int rc = drop_first(store, txn, now_ms(), SWEEP_MAX, &outcome->expired);
+    int rc = drop_first(store, txn, now_ms(), changes_max(store), &outcome->expired);
     if (rc == 0)
         rc = make_room(store, txn, &outcome->evicted);
     PCR_LIST_FOR_EACH(node, writes) {
@@ -411,8 +429,8 @@ static void do_writes(struct lmdb_store *store, struct pcr_list *writes, size_t 
 }
 
 static size_t take_writes(struct lmdb_store *store, struct pcr_list *writes) {
-    size_t n = 0, bytes = 0, most = store->file.map_bytes / PAGE_BYTES / PAGES_A_WRITE;
-    while (n < most && n < BATCH_WRITES && bytes < store->file.map_bytes / BATCH_SHARE &&
+    size_t n = 0, bytes = 0;
+    while (n < changes_max(store) && bytes < store->file.map_bytes / BATCH_SHARE &&
            !pcr_list_empty(&store->writes)) {
         struct write *write = PCR_LIST_ENTRY(store->writes.next, struct write, node);
         pcr_list_remove(&write->node);
