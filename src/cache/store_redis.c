@@ -23,7 +23,7 @@
 #define IN_FLIGHT_MAX 1024
 #define BYTES_MAX ((size_t)64 << 20)
 #define LATE_TIMEOUTS 4 // after so many the connection is given up
-#define PURGE_NS_MAX (10 * PCR_NS_PER_S)
+#define STEP_NS_MAX (2 * PCR_NS_PER_S) // of a purge
 #define PUT_PAUSE_NS PCR_NS_PER_S // after a put was refused
 #define SCAN_COUNT 500
 #define DRAIN_MS 500
@@ -304,6 +304,9 @@ static void on_scanned(redisAsyncContext *redis, void *ptr, void *privdata) {
         finish_purge(command, PACER_EIO);
         return;
     }
+    command->sent_ns = pcr_clock_mono_ns(); // a step is done: the youngest again
+    pcr_list_remove(&command->node);
+    pcr_list_push_back(&command->store->under_way, &command->node);
     unlink_all(command, redis, reply->element[1]);
     if (strcmp(reply->element[0]->str, "0") != 0 && command->purge)
         scan(command, reply->element[0]->str);
@@ -428,7 +431,7 @@ static void give_up_late(struct redis_store *store, uint64_t now_ns) {
             tell_breaker(store, false);
             answer_get(command, PCR_STORE_FAILED, (struct pcr_str){NULL, 0}, true);
         }
-        if (command->purge && now_ns - command->sent_ns > PURGE_NS_MAX)
+        if (command->purge && now_ns - command->sent_ns > STEP_NS_MAX)
             answer_purge(command, PACER_ETIMEDOUT);
     }
 }
