@@ -145,6 +145,7 @@ def output_of(command):
 
 class Pacer(Peer):
     name, title, kind = "pacer", "pacer", "computed"
+    config = "pacer.yaml"
 
     def prepare(self, ctx):
         if not ctx.pacer.exists():
@@ -154,7 +155,7 @@ class Pacer(Peer):
         command = [
             ctx.pacer,
             "serve",
-            BENCH / "pacer.yaml",
+            BENCH / self.config,
             "--listen",
             f"127.0.0.1:{running.port}",
         ]
@@ -164,6 +165,11 @@ class Pacer(Peer):
 
     def versions(self, ctx):
         return output_of([ctx.pacer, "version"]).partition("\n")[0]
+
+
+class PacerHit(Pacer):
+    name, title = "pacer-hit", "pacer, every request a cache hit"
+    config = "pacer_hit.yaml"
 
 
 class BareLibuv(Peer):
@@ -425,5 +431,5 @@ def shown(path):
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
-ALL = (Pacer(), BareLibuv(), Nginx(), Node(), PlainFastapi(), RawFastapi(), Guide(), GuideMiss())
+ALL = (Pacer(), PacerHit(), BareLibuv(), Nginx(), Node(), PlainFastapi(), RawFastapi(), Guide(), GuideMiss())
 BATCHING = (Node(), Window())  # beside pacer in bench/batching.py

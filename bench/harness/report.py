@@ -151,6 +151,25 @@ def noisy(summary):
     ]
 
 
+def hit_lines(outcome):
+    """A cache hit beside the responder that parses and computes nothing, within the same rounds."""
+    rounds, lines = outcome["samples"], []
+    for index, connections in enumerate(outcome["connections"]):
+        pairs = [
+            (r["pacer-hit"]["samples"][index], r["bare-libuv"]["samples"][index])
+            for r in rounds
+            if "pacer-hit" in r and "bare-libuv" in r
+        ]
+        if pairs:
+            rate = median(hit["requests_per_s"] / bare["requests_per_s"] for hit, bare in pairs)
+            tail = median(hit["p99_us"] / bare["p99_us"] for hit, bare in pairs)
+            lines.append(
+                f"A cache hit beside the bare responder at {connections}: {rate:.2f} × its "
+                f"requests/s (aim at 32: ≥ 0.85), {tail:.2f} × its p99 (aim: ≤ 1.3)."
+            )
+    return lines
+
+
 def sections(outcome, table):
     """The tables with their headings, as lines; `table` makes one of header and rows."""
     summary, lines = outcome["summary"], []
@@ -173,6 +192,7 @@ def sections(outcome, table):
         for entry in summary.values()
         if "cache_hit_share" in entry
     ]
+    lines += hit_lines(outcome)
     lines += [f"Not measured: {name}: {reason}." for name, reason in outcome["skipped"].items()]
     disturbed = noisy(summary)
     if disturbed:
