@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import json
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -388,3 +389,75 @@ def test_a_reload_switches_keeping_on_and_off(server, models):
     assert word(ask(one, headers={"X-T": "a"})) == "miss"
     assert word(ask(one, headers={"X-T": "b"})) == "miss"
     assert word(ask(one, headers={"X-T": "b"})) == "hit-l1"
+
+
+# --- all at once ---------------------------------------------------------------------------------------
+def exchange(sock, file, body, headers=""):
+    sock.sendall(f"POST /v2/models/{body[0]}/infer HTTP/1.1\r\nHost: x\r\n{headers}"
+                 f"Content-Length: {len(body[1])}\r\n\r\n".encode() + body[1])
+    status = int(file.readline().split()[1])
+    length = 0
+    while (line := file.readline()) != b"\r\n":
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    return status, json.loads(file.read(length))
+
+
+def test_nobody_gets_anothers_answer_whatever_happens(server, models, redis):
+    """Hits, misses, shared runs, large bodies, resets, purges, reloads and new versions at a time; each answer checked."""
+    folder = models("plus1", "long_rows")
+    config = ("threads: 2\nworkers: 2\n" + OPS + "models:\n  plus1: {cache: {ttl_s: 1, stale_while_revalidate_s: 1}}\n"
+              f"  long_rows: {{cache: {{ttl_s: 60}}}}\ncache: {{memory_mb: 1, path: kept, redis_url: '{redis.url}'}}\n")
+    one = server(config=config, models=folder)
+    end, wrong, counts = time.monotonic() + 6, [], [0] * 12
+
+    def work(number):
+        source = random.Random(number)
+        sock = file = None
+        while time.monotonic() < end:
+            if sock is None:
+                sock = socket.create_connection(("127.0.0.1", one.port), timeout=60)
+                file = sock.makefile("rb")
+            value = source.randrange(40)
+            big = source.random() < 0.2
+            body = {"inputs": [fp32([value, 1], shape=[1, 2]) if big else fp32([value, 0, 0, 0])], "id": f"{number}"}
+            request = ("long_rows" if big else "plus1", json.dumps(body).encode())
+            if source.random() < 0.02:  # gone before the answer
+                sock.sendall(b"POST /v2/models/plus1/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n" * 2)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                sock.close()
+                sock = None
+                continue
+            header = source.choice(["", "", "", "Cache-Control: no-cache\r\n", "Cache-Control: no-store\r\n",
+                                    "Cache-Control: max-age=1\r\n", "X-Request-Timeout-Ms: 500\r\n"])
+            status, answer = exchange(sock, file, request, header)
+            if status == 503:
+                continue
+            got = answer.get("outputs", [{}])[0].get("data", [])
+            good = got[:2] == [value, 1] if big else got in ([value + 1, 1, 1, 1], [value + 2, 2, 2, 2])
+            if status != 200 or answer["id"] != f"{number}" or not good:
+                wrong.append((status, request, answer))
+            counts[number] += 1
+
+    with concurrent.futures.ThreadPoolExecutor(len(counts)) as pool:
+        futures = [pool.submit(work, n) for n in range(len(counts))]
+        turn = 0
+        while time.monotonic() < end:
+            turn += 1
+            if turn % 4 == 0:
+                one.process.send_signal(signal.SIGHUP)
+            elif turn % 4 == 1:
+                assert ops(one, "POST", "/admin/cache/purge", {"model": "plus1"} if turn % 8 < 4 else {"all": True})[0] == 200
+            elif turn % 4 == 2:
+                version = "plus2" if turn % 8 < 4 else "plus1"
+                shutil.copy(ROOT / f"tests/data/models/{version}.onnx", folder / "new")
+                (folder / "new").rename(folder / "plus1.onnx")
+                one.request("POST", "/v2/repository/models/plus1/load", {})
+            time.sleep(0.1)
+        for future in futures:
+            future.result()
+    assert not wrong, wrong[:3]
+    assert min(counts) > 50
+    total = figures(one)["total"]
+    assert total["hits_memory"] > 100 and total["misses"] > 100
+    assert one.stop() == 0
