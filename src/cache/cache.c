@@ -324,8 +324,8 @@ void pcr_cache_stats(struct pcr_cache *cache, struct pcr_cache_stats *out) {
     struct pcr_l1_stats l1;
     *out = (struct pcr_cache_stats){.total = totals(cache)};
     pthread_mutex_lock(&cache->tick_lock);
-    out->last_5m = since(cache, out->total, 5 * 60 * PCR_NS_PER_S / PCR_CACHE_TICK_NS - 1);
-    out->last_1h = since(cache, out->total, 60 * 60 * PCR_NS_PER_S / PCR_CACHE_TICK_NS - 1);
+    out->last_5m = since(cache, out->total, 300 * PCR_NS_PER_S / PCR_CACHE_TICK_NS - 1);
+    out->last_1h = since(cache, out->total, 3600 * PCR_NS_PER_S / PCR_CACHE_TICK_NS - 1);
     pthread_mutex_unlock(&cache->tick_lock);
     pcr_l1_stats(cache->l1, &l1);
     out->entries = l1.entries;

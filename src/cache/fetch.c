@@ -19,7 +19,7 @@
 #define BODY_BYTES_COPIED ((size_t)16 << 10)
 #define CLOCKS_DIFFER_MS 5000 // so far from the future may a value of another machine come
 #define VALUE_BYTES_MAX ((size_t)64 << 20)
-#define FRESH_MS_MAX (2 * 366 * 86400000ull) // nothing is kept for longer
+#define FRESH_MS_MAX (732 * 86400000ull) // nothing is kept for longer
 
 enum phase {
     IDLE,

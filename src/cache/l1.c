@@ -145,8 +145,8 @@ static struct pcr_str key_of(const struct pcr_l1_entry *entry) {
     return (struct pcr_str){entry->bytes, entry->key_bytes};
 }
 
-static size_t size_of(const struct pcr_l1_entry *entry) { // as malloc has it, its header included
-    return malloc_usable_size((void *)(uintptr_t)entry) + sizeof(size_t);
+static size_t size_of(struct pcr_l1_entry *entry) { // as malloc has it, its header included
+    return malloc_usable_size(entry) + sizeof(size_t);
 }
 
 static unsigned uses_of(const struct pcr_l1_entry *entry) {

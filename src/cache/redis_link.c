@@ -175,7 +175,7 @@ static void on_purges(redisAsyncContext *redis, void *ptr, void *privdata) {
         pcr_redis_link_break(link, why);
         return;
     }
-    long long purges = reply->type == REDIS_REPLY_STRING ? atoll(reply->str) : 0;
+    long long purges = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
     bool missed = link->knows_purges && purges != link->purges;
     bool was_up = link->phase == UP;
     link->purges = purges;

@@ -382,9 +382,8 @@ static int commit(struct lmdb_store *store, struct pcr_list *writes, struct outc
 }
 
 static void free_writes(struct pcr_list *writes, int rc) {
-    while (!pcr_list_empty(writes)) {
-        struct write *write = PCR_LIST_ENTRY(writes->next, struct write, node);
-        pcr_list_remove(&write->node);
+    PCR_LIST_FOR_EACH_SAFE(node, after, writes) {
+        struct write *write = PCR_LIST_ENTRY(node, struct write, node);
         if (write->purge)
             write->purge->done(write->purge, rc == 0 ? (int64_t)write->expires_ms : PACER_EIO);
         free(write);

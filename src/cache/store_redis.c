@@ -22,9 +22,9 @@
 #define TIMEOUT_MS 20
 #define IN_FLIGHT_MAX 1024
 #define BYTES_MAX ((size_t)64 << 20)
-#define LATE_TIMEOUTS 4 // after so many the connection is given up
+#define LATE_TIMEOUTS 4                // after so many the connection is given up
 #define STEP_NS_MAX (2 * PCR_NS_PER_S) // of a purge
-#define PUT_PAUSE_NS PCR_NS_PER_S // after a put was refused
+#define PUT_PAUSE_NS PCR_NS_PER_S      // after a put was refused
 #define SCAN_COUNT 500
 #define DRAIN_MS 500
 #define NAME_TEXT_BYTES (sizeof PCR_REDIS_PREFIX + 16 + 1 + 16 + 1 + 32)

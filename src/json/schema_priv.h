@@ -286,7 +286,7 @@ struct pcr_schema_loader {
     struct pcr_resource *resource_list;
     struct pcr_document *documents;
     size_t documents_n;
-    uint64_t digest; // of their text
+    uint64_t digest;      // of their text
     const char *base_dir; // canonical, or NULL
     const struct pcr_schema_remote *remotes;
     size_t remotes_n;

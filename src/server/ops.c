@@ -72,6 +72,8 @@ static bool read_key(struct pcr_str text, struct pcr_cache_purge *purge) {
 // What is wrong, or NULL.
 static const char *read_member(struct pcr_str name, yyjson_val *value,
                                struct pcr_cache_purge *purge, bool *all) {
+    if (!name.ptr)
+        return "a member has no name";
     struct pcr_str text = yyjson_is_str(value) ? pcr_json_str(value) : (struct pcr_str){NULL, 0};
     if (pcr_str_eq(name, PCR_STR("all"))) {
         *all = yyjson_is_true(value);
