@@ -22,7 +22,7 @@ MAY_USE = {
     "infer": {"base", "loop", "onnx"},
     "decide": {"base", "loop", "json", "config", "cache", "infer"},
     "server": {"base", "loop", "json", "config", "http", "cache", "infer", "decide"},
-    "cli": {"base", "json", "config", "onnx", "infer", "decide", "server"},
+    "cli": {"base", "json", "config", "cache", "onnx", "infer", "decide", "server"},
 }
 
 LIBRARY_OWNERS = {

@@ -9,6 +9,7 @@
 // 2015): the nearer its end, and the dearer its computation, the likelier an answer is computed
 // anew while it is still given.
 #include "cache/cache_priv.h"
+#include "cache/redis_url.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -41,6 +42,13 @@ static int open_stores(struct pcr_cache *cache, const struct pcr_cache_options *
         cache->store_how[cache->n_stores++] = PCR_CACHE_HIT_REDIS;
     }
     return 0;
+}
+
+int pcr_cache_check(const struct pcr_cache_options *options, struct pacer_error *err) {
+    struct pcr_redis_url url;
+    if (!options->redis_url || !*options->redis_url)
+        return 0;
+    return pcr_redis_url_parse(options->redis_url, &url, err);
 }
 
 int pcr_cache_create(const struct pcr_cache_options *options, struct pcr_cache **out,

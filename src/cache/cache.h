@@ -29,6 +29,8 @@ struct pcr_cache_options {
     const char *redis_url; // NULL or empty: none
     uint64_t redis_timeout_ms;
 };
+// What is wrong with the options as far as can be told without opening anything.
+int pcr_cache_check(const struct pcr_cache_options *options, struct pacer_error *err);
 int pcr_cache_create(const struct pcr_cache_options *options, struct pcr_cache **out,
                      struct pacer_error *err);
 // Ends the stores, each `done` of which has been called then; L1 stays. While no loop runs.

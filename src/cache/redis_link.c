@@ -35,6 +35,7 @@ struct pcr_redis_link {
     struct pcr_poll *poll;
     bool reading, writing;
     SSL_CTX *tls;
+    SSL *session; // of the connection, which frees it
     enum phase phase;
     struct pcr_timer *timer; // of the pause, of the greeting
     uint64_t pause_ms;
@@ -132,11 +133,21 @@ void pcr_redis_link_break(struct pcr_redis_link *link, const char *why) {
         lose(link);
 }
 
+// hiredis only knows that the handshake failed.
+static bool note_certificate(struct pcr_redis_link *link) {
+    long verified = link->session ? SSL_get_verify_result(link->session) : X509_V_OK;
+    if (verified != X509_V_OK)
+        note(link, "the server's certificate is not accepted",
+             X509_verify_cert_error_string(verified));
+    return verified != X509_V_OK;
+}
+
 static void on_disconnect(const redisAsyncContext *redis, int status) {
     struct pcr_redis_link *link = redis->data;
-    if (status != REDIS_OK && redis->errstr[0])
+    bool is_said = note_certificate(link);
+    if (!is_said && status != REDIS_OK && redis->errstr[0])
         note(link, "", redis->errstr);
-    else if (!link->why[0])
+    else if (!is_said && !link->why[0])
         note(link, "", "the server closed the connection");
     if (link->phase != NO_LINK)
         lose(link);
@@ -283,7 +294,8 @@ static void on_push(redisAsyncContext *redis, void *ptr) {
 static void on_connect(const redisAsyncContext *redis, int status) {
     struct pcr_redis_link *link = link_of(redis);
     if (status != REDIS_OK) { // hiredis frees it
-        note(link, "cannot connect", redis->errstr);
+        if (!note_certificate(link))
+            note(link, "cannot connect", redis->errstr);
         lose(link);
         return;
     }
@@ -311,9 +323,10 @@ static bool begin_tls(struct pcr_redis_link *link, redisAsyncContext *redis) {
         return false;
     }
     SSL_set_tlsext_host_name(tls, link->url->host);
-    if (redisInitiateSSL(&redis->c, tls) == REDIS_OK)
-        return true;
-    return false; // hiredis has freed it
+    if (redisInitiateSSL(&redis->c, tls) != REDIS_OK)
+        return false; // hiredis has freed it
+    link->session = tls;
+    return true;
 }
 
 static void connect_now(struct pcr_redis_link *link) {
@@ -326,6 +339,7 @@ static void connect_now(struct pcr_redis_link *link) {
         REDIS_OPTIONS_SET_TCP(&options, url->host, url->port);
     options.connect_timeout = &timeout;
     link->why[0] = '\0';
+    link->session = NULL;
     redisAsyncContext *redis = redisAsyncConnectWithOptions(&options);
     if (!redis || redis->err || !attach(link, redis)) {
         note(link, "cannot connect", redis ? redis->errstr : "out of memory");

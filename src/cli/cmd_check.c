@@ -5,6 +5,7 @@
 // compiled against its model and contract, because a file that reads well and does not serve has
 // not been checked. All faults are shown, in the form that editors and compilers use
 // (file:line:column: message).
+#include "cache/cache.h"
 #include "cli/cli.h"
 #include "decide/decide.h"
 #include "infer/infer.h"
@@ -77,7 +78,15 @@ static int open_repository(struct check *check) {
     return PCR_EXIT_OK;
 }
 
+static void check_cache(struct check *check) {
+    const struct pcr_cache_options options = {.redis_url = check->config->cache_redis_url};
+    struct pacer_error err;
+    if (pcr_cache_check(&options, &err) < 0)
+        pcr_config_faults_add(&check->faults, check->file, 0, 0, err.message);
+}
+
 static int check_what_is_served(struct check *check) {
+    check_cache(check);
     int rc = open_repository(check);
     if (rc != PCR_EXIT_OK || !check->repository)
         return rc;

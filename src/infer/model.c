@@ -199,6 +199,10 @@ void pcr_model_count_kept(struct pcr_model *model, bool kept, uint64_t received_
     struct pcr_model_stats more = {0};
     *(kept ? &more.kept_count : &more.unkept_count) = 1;
     *(kept ? &more.kept_ns : &more.unkept_ns) = ns;
+    if (kept) { // as the protocol has it; one that was computed is counted with its run
+        more.success_count = 1;
+        more.success_ns = ns;
+    }
     pcr_model_count(model, &more);
 }
 

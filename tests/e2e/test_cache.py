@@ -361,6 +361,46 @@ def test_what_cannot_be_is_said_at_the_start(run, models, tmp_path, cache, words
     assert words in done.stderr.decode() and "secret" not in done.stderr.decode()
 
 
+@pytest.mark.parametrize("config, words", [
+    ("cache: {redis_url: 'redis://:secret@h:x'}\n", "the port is no number"),
+    (kept("plus1", "ttl_s: -1"), "ttl_s"), (kept("plus1", "ttl_s: 99999999999"), "ttl_s"),
+    (kept("plus1", "ttl_s: soon"), "ttl_s"), (kept("plus1", "ttl: 3"), "ttl_s"),
+    ("cache: {memory_mb: 99999999999}\n", "memory_mb")])
+def test_check_finds_what_cannot_be(run, models, tmp_path, config, words):
+    models("plus1")
+    (tmp_path / "pacer.yaml").write_text(config)
+    done = run("check", tmp_path / "pacer.yaml")
+    assert done.returncode == 3 and words in done.stdout.decode() and b"secret" not in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("redis-server") or not shutil.which("openssl"), reason="no redis-server or openssl")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_tls_wants_a_certificate_that_is_trusted_for_the_name(server, models, tmp_path, trusted):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    port = free_port()
+    redis = subprocess.Popen(["redis-server", "--port", "0", "--tls-port", str(port), "--tls-cert-file", cert, "--save", "",
+                              "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no"],
+                             stdout=subprocess.DEVNULL)
+    try:
+        env = {"SSL_CERT_FILE": str(cert)} if trusted else {}
+        config = kept() + OPS + f"cache: {{redis_url: 'rediss://localhost:{port}'}}\n"
+        one = server(config=config, models=models("plus1"), env=env)
+        if trusted:
+            connected(one)
+            assert word(ask(one)) == "miss"
+            eventually(lambda: figures(one)["redis"]["puts"] == 1)
+            ops(one, "POST", "/admin/cache/purge", {"all": True})
+            assert figures(one)["redis"]["removed"] == 1
+        else:
+            one.wait_for_log(r"is not there \(the server's certificate is not accepted: self.signed")
+            assert word(ask(one)) == "miss"
+    finally:
+        redis.kill()
+        redis.wait()
+
+
 def test_stale_windows_need_a_time(run, models, tmp_path):
     models("plus1")
     (tmp_path / "pacer.yaml").write_text(kept("plus1", "stale_if_error_s: 3"))
