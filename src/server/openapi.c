@@ -317,6 +317,7 @@ static void write_decision(struct pcr_json_writer *writer, const struct pcr_deci
     write_error(writer, "500", "The answer would have broken its contract");
     write_error(writer, "503",
                 "The model is not available or busy, or there is not enough time; try again later");
+    write_error(writer, "504", "The request says only-if-cached, and the answer is not");
     pcr_json_object_end(writer);
 }
 
