@@ -213,22 +213,14 @@ static void on_tracking(redisAsyncContext *redis, void *ptr, void *privdata) {
         note(link, "no invalidation", reply->str);
 }
 
-static void on_selected(redisAsyncContext *redis, void *ptr, void *privdata) {
-    const redisReply *reply = ptr;
-    (void)privdata;
-    if (reply && is_error(reply)) {
-        char why[160];
-        snprintf(why, sizeof why, "SELECT: %.140s", reply->str);
-        pcr_redis_link_break(link_of(redis), why);
-    }
-}
+static char name_of_select[] = "SELECT", name_of_auth[] = "AUTH";
 
-static void on_authenticated(redisAsyncContext *redis, void *ptr, void *privdata) {
+// Of a command that has to succeed; privdata: its name.
+static void on_needed(redisAsyncContext *redis, void *ptr, void *privdata) {
     const redisReply *reply = ptr;
-    (void)privdata;
     if (reply && is_error(reply)) {
         char why[160];
-        snprintf(why, sizeof why, "AUTH: %.140s", reply->str);
+        snprintf(why, sizeof why, "%s: %.140s", (const char *)privdata, reply->str);
         pcr_redis_link_break(link_of(redis), why);
     }
 }
@@ -237,7 +229,7 @@ static void on_authenticated(redisAsyncContext *redis, void *ptr, void *privdata
 static void greet_on(struct pcr_redis_link *link, bool tracking) {
     redisAsyncContext *redis = link->redis;
     if (link->url->db)
-        redisAsyncCommand(redis, on_selected, NULL, "SELECT %d", link->url->db);
+        redisAsyncCommand(redis, on_needed, name_of_select, "SELECT %d", link->url->db);
     if (tracking)
         redisAsyncCommand(redis, on_tracking, NULL, "CLIENT TRACKING ON BCAST PREFIX %s NOLOOP",
                           PCR_REDIS_PREFIX);
@@ -263,9 +255,9 @@ static void on_hello(redisAsyncContext *redis, void *ptr, void *privdata) {
     }
     note(link, "no invalidation", reply->str);
     if (url->has_user)
-        redisAsyncCommand(redis, on_authenticated, NULL, "AUTH %s %s", url->user, url->password);
+        redisAsyncCommand(redis, on_needed, name_of_auth, "AUTH %s %s", url->user, url->password);
     else if (url->has_password)
-        redisAsyncCommand(redis, on_authenticated, NULL, "AUTH %s", url->password);
+        redisAsyncCommand(redis, on_needed, name_of_auth, "AUTH %s", url->password);
     greet_on(link, false);
 }
 

@@ -12,6 +12,7 @@
 // every page that it changes anew, and reuses the old one only two transactions later; for the same
 // reason a transaction changes only so many.
 #include "cache/store_lmdb_priv.h"
+#include "cache/store_priv.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -118,16 +119,8 @@ static void note_success(struct lmdb_store *store) {
 
 // --- gets ---------------------------------------------------------------------------------------
 static void count_get(struct lmdb_store *store, enum pcr_store_found found, uint64_t took_ns) {
-    struct pcr_store_stats *stats = &store->stats;
     pthread_mutex_lock(&store->lock);
-    stats->hits += found == PCR_STORE_FOUND;
-    stats->misses += found == PCR_STORE_MISSING;
-    stats->failures += found == PCR_STORE_FAILED;
-    stats->get_ns += took_ns;
-    size_t bucket = 0;
-    while (bucket + 1 < PCR_COUNT_OF(stats->get_buckets) && took_ns > PCR_NS_PER_US << bucket)
-        bucket++;
-    stats->get_buckets[bucket]++;
+    pcr_store_count_get(&store->stats, found, took_ns);
     pthread_mutex_unlock(&store->lock);
 }
 

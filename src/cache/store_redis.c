@@ -13,7 +13,7 @@
 // trip, and would need a second one for invalidations, which would then report our own writes.
 #include "cache/breaker.h"
 #include "cache/redis_link.h"
-#include "cache/store.h"
+#include "cache/store_priv.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -82,19 +82,9 @@ static void set_why(struct redis_store *store, const char *why) {
 
 static void count_get(struct redis_store *store, enum pcr_store_found found, bool timeout,
                       uint64_t took_ns) {
-    struct pcr_store_stats *stats = &store->stats;
-    size_t bucket = 0;
-    while (bucket + 1 < PCR_COUNT_OF(stats->get_buckets) && took_ns > PCR_NS_PER_US << bucket)
-        bucket++;
     pthread_mutex_lock(&store->lock);
-    stats->hits += found == PCR_STORE_FOUND;
-    stats->misses += found == PCR_STORE_MISSING;
-    stats->failures += found == PCR_STORE_FAILED;
-    stats->timeouts += timeout;
-    if (found != PCR_STORE_FAILED) {
-        stats->get_ns += took_ns;
-        stats->get_buckets[bucket]++;
-    }
+    pcr_store_count_get(&store->stats, found, took_ns);
+    store->stats.timeouts += timeout;
     pthread_mutex_unlock(&store->lock);
 }
 

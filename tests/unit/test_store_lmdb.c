@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "test.h"
 
-#include "cache/store.h"
+#include "store_fixture.h"
 
 #include <fcntl.h>
 #include <lmdb.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,56 +51,7 @@ static const char *file_in(const char *name) {
     return path;
 }
 
-// --- waiting for the store's threads ------------------------------------------------------------
-struct wait {
-    struct pcr_store_get get;
-    struct pcr_store_purge purge;
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool done;
-    enum pcr_store_found found;
-    char value[4096];
-    size_t n;
-    int64_t removed;
-};
-
-static void finish(struct wait *wait) {
-    pthread_mutex_lock(&wait->lock);
-    wait->done = true;
-    pthread_cond_signal(&wait->cond);
-    pthread_mutex_unlock(&wait->lock);
-}
-
-static void on_got(struct pcr_store_get *get, enum pcr_store_found found, struct pcr_str value) {
-    struct wait *wait = PCR_CONTAINER_OF(get, struct wait, get);
-    wait->found = found;
-    wait->n = value.len < sizeof wait->value ? value.len : sizeof wait->value;
-    if (wait->n)
-        memcpy(wait->value, value.ptr, wait->n);
-    finish(wait);
-}
-
-static void on_purged(struct pcr_store_purge *purge, int64_t removed) {
-    struct wait *wait = PCR_CONTAINER_OF(purge, struct wait, purge);
-    wait->removed = removed;
-    finish(wait);
-}
-
-static void begin(struct wait *wait) {
-    *wait = (struct wait){0};
-    pthread_mutex_init(&wait->lock, NULL);
-    pthread_cond_init(&wait->cond, NULL);
-}
-
-static void wait_for(struct wait *wait) {
-    pthread_mutex_lock(&wait->lock);
-    while (!wait->done)
-        pthread_cond_wait(&wait->cond, &wait->lock);
-    pthread_mutex_unlock(&wait->lock);
-    pthread_mutex_destroy(&wait->lock);
-    pthread_cond_destroy(&wait->cond);
-}
-
+// --- values that can be told right from wrong ---------------------------------------------------
 static struct pcr_store_name name_of(uint64_t number) {
     return (struct pcr_store_name){
         .model = number % 3, .tenant = number % 2, .hi = number * 77, .lo = number};
@@ -128,27 +78,12 @@ static bool put(struct pcr_store *store, uint64_t number, uint64_t ttl_ms) {
 static enum pcr_store_found get(struct pcr_store *store, uint64_t number) {
     struct wait wait;
     char value[4096];
-    begin(&wait);
-    wait.get.name = name_of(number);
-    wait.get.done = on_got;
-    store->ops->get(store, &wait.get);
-    wait_for(&wait);
-    if (wait.found == PCR_STORE_FOUND) {
+    if (ask_store(store, name_of(number), &wait) == PCR_STORE_FOUND) {
         PCR_ASSERT(wait.n == length_of(number));
         fill(value, number, wait.n);
         PCR_ASSERT(memcmp(value, wait.value, wait.n) == 0);
     }
     return wait.found;
-}
-
-static int64_t purge(struct pcr_store *store, struct pcr_store_purge what) {
-    struct wait wait;
-    begin(&wait);
-    wait.purge = what;
-    wait.purge.done = on_purged;
-    store->ops->purge(store, &wait.purge);
-    wait_for(&wait);
-    return wait.removed;
 }
 
 // A purge of nothing comes back when all that was put before is committed.

@@ -4,7 +4,7 @@
 #include "test.h"
 
 #include "cache/redis_url.h"
-#include "cache/store.h"
+#include "store_fixture.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -157,50 +157,6 @@ static bool becomes(struct pcr_store *store, enum pcr_store_state state) {
     return false;
 }
 
-struct wait {
-    struct pcr_store_get get;
-    struct pcr_store_purge purge;
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    unsigned done;
-    enum pcr_store_found found;
-    char value[64];
-    int64_t removed;
-};
-
-static void finish(struct wait *wait) {
-    pthread_mutex_lock(&wait->lock);
-    wait->done++;
-    pthread_cond_signal(&wait->cond);
-    pthread_mutex_unlock(&wait->lock);
-}
-
-static void on_got(struct pcr_store_get *get, enum pcr_store_found found, struct pcr_str value) {
-    struct wait *wait = PCR_CONTAINER_OF(get, struct wait, get);
-    wait->found = found;
-    snprintf(wait->value, sizeof wait->value, "%.*s", (int)value.len, value.ptr ? value.ptr : "");
-    finish(wait);
-}
-
-static void on_purged(struct pcr_store_purge *purge, int64_t removed) {
-    struct wait *wait = PCR_CONTAINER_OF(purge, struct wait, purge);
-    wait->removed = removed;
-    finish(wait);
-}
-
-static void begin(struct wait *wait) {
-    *wait = (struct wait){0};
-    pthread_mutex_init(&wait->lock, NULL);
-    pthread_cond_init(&wait->cond, NULL);
-}
-
-static void wait_for(struct wait *wait) {
-    pthread_mutex_lock(&wait->lock);
-    while (!wait->done)
-        pthread_cond_wait(&wait->cond, &wait->lock);
-    pthread_mutex_unlock(&wait->lock);
-}
-
 static struct pcr_store_name name_of(uint64_t number) {
     return (struct pcr_store_name){.model = number % 3, .tenant = 7, .hi = number, .lo = ~number};
 }
@@ -212,25 +168,11 @@ static bool put(struct pcr_store *store, uint64_t number, const char *value) {
 
 static enum pcr_store_found get(struct pcr_store *store, uint64_t number, const char *value) {
     struct wait wait;
-    begin(&wait);
-    wait.get.name = name_of(number);
-    wait.get.done = on_got;
-    store->ops->get(store, &wait.get);
-    wait_for(&wait);
-    if (wait.found == PCR_STORE_FOUND && value)
-        assert_string_equal(wait.value, value);
+    if (ask_store(store, name_of(number), &wait) == PCR_STORE_FOUND && value) {
+        assert_int_equal(wait.n, strlen(value));
+        assert_memory_equal(wait.value, value, wait.n);
+    }
     return wait.found;
-}
-
-// A put is sent before the gets that follow it.
-static int64_t purge(struct pcr_store *store, struct pcr_store_purge what) {
-    struct wait wait;
-    begin(&wait);
-    wait.purge = what;
-    wait.purge.done = on_purged;
-    store->ops->purge(store, &wait.purge);
-    wait_for(&wait);
-    return wait.removed;
 }
 
 static int set_up(void **state) {
