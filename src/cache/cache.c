@@ -25,7 +25,9 @@ static void on_invalidated(void *ctx, const struct pcr_store_name *name);
 static int open_stores(struct pcr_cache *cache, const struct pcr_cache_options *options,
                        struct pacer_error *err) {
     if (options->path && *options->path) {
-        struct pcr_store_lmdb_options lmdb = {options->path, options->path_bytes_max};
+        struct pcr_store_lmdb_options lmdb = {.path = options->path,
+                                              .bytes_max = options->path_bytes_max,
+                                              .try_in_child = options->path_in_child};
         int rc = pcr_store_lmdb_open(&lmdb, &cache->stores[cache->n_stores], err);
         if (rc < 0)
             return rc;

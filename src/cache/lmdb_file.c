@@ -11,8 +11,11 @@
 #include "cache/store_lmdb_priv.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define ENTRIES "pacer-cache-1-entries" // another layout gets another number
@@ -20,6 +23,8 @@
 #define OURS "pacer-cache-"
 #define MODE 0600 // answers may be private
 #define TABLES_MAX 4
+#define CHILD_S 3
+#define FREE_PAGES 0 // the table of that number is LMDB's
 #define MAP_BYTES_MIN ((size_t)1 << 20)
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -134,9 +139,15 @@ static int open_tables(struct pcr_lmdb_file *file) {
     return rc;
 }
 
+// What is not the system's doing is the file's: rubbish in it comes back as all sorts of codes.
 static bool is_damage(int rc) {
-    return rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH || rc == MDB_CORRUPTED ||
-           rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_VALSIZE || rc == MDB_INCOMPATIBLE;
+    static const int of_the_system[] = {
+        EACCES, EPERM, EROFS, ENOSPC, EDQUOT, ENOMEM,           EMFILE,
+        ENFILE, EIO,   EBUSY, EAGAIN, EINTR,  MDB_READERS_FULL, MDB_MAP_FULL};
+    for (size_t i = 0; i < PCR_COUNT_OF(of_the_system); i++)
+        if (rc == of_the_system[i])
+            return false;
+    return true;
 }
 
 // 0 and an environment, or LMDB's code.
@@ -168,6 +179,89 @@ static enum content try_open(struct pcr_lmdb_file *file, int *rc) {
         return content;
     *rc = open_tables(file);
     return *rc == 0 ? GOOD : is_damage(*rc) ? DAMAGED : BROKEN;
+}
+
+// Reads and deletes all of a table: every page that lookups, sweeps and writes get to. Of a file
+// that is more than half full not all can be deleted, for want of new pages.
+static int go_through_table(MDB_txn *txn, MDB_dbi table) {
+    MDB_cursor *cursor;
+    MDB_val key, data;
+    volatile char last = 0;
+    int rc = mdb_cursor_open(txn, table, &cursor);
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0)
+        if (data.mv_size > 0)
+            last = ((const char *)data.mv_data)[data.mv_size - 1];
+    (void)last;
+    rc = rc == MDB_NOTFOUND ? 0 : rc;
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) == 0)
+        rc = mdb_cursor_del(cursor, 0);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+// The lists of free pages, in LMDB's own table: each a count and so many page numbers.
+static int go_through_free(struct pcr_lmdb_file *file) {
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_envinfo info;
+    MDB_val key, data;
+    int rc = mdb_env_info(file->env, &info);
+    if (rc == 0)
+        rc = mdb_txn_begin(file->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_open(txn, FREE_PAGES, &cursor);
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
+        size_t n = data.mv_size / sizeof(size_t), count = 0, page = 0;
+        if (n > 0)
+            memcpy(&count, data.mv_data, sizeof count);
+        if (key.mv_size != sizeof(size_t) || n == 0 || count >= n)
+            rc = MDB_CORRUPTED;
+        for (size_t i = 1; rc == 0 && i <= count; i++) {
+            memcpy(&page, (const char *)data.mv_data + i * sizeof page, sizeof page);
+            rc = page < 2 || page > info.me_last_pgno ? MDB_CORRUPTED : 0;
+        }
+    }
+    mdb_txn_abort(txn);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int go_through(struct pcr_lmdb_file *file) {
+    MDB_txn *txn;
+    char zero[64] = {0};
+    MDB_val key = {sizeof zero, zero}, data = key;
+    int rc = go_through_free(file);
+    if (rc == 0)
+        rc = mdb_txn_begin(file->env, NULL, 0, &txn);
+    if (rc == 0)
+        rc = mdb_put(txn, file->entries, &key, &data, 0);
+    if (rc == 0)
+        rc = go_through_table(txn, file->entries);
+    if (rc == 0)
+        rc = go_through_table(txn, file->expiry);
+    return rc == MDB_MAP_FULL ? 0 : rc; // the child ends, and nothing was written
+}
+
+// LMDB trusts its pages: a wrong number in one can be a wild pointer. Whether the file is damaged
+// is found out where a crash does no harm; a file so large that it takes longer is taken as it is.
+static bool crashes_a_child(const struct pcr_lmdb_file *file) {
+    pid_t child = fork();
+    if (child == 0) {
+        struct pcr_lmdb_file copy = *file;
+        // It ends by whatever comes, not by the program's own handlers.
+        static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
+        struct rlimit none = {0, 0};
+        int rc;
+        for (size_t i = 0; i < PCR_COUNT_OF(signals); i++)
+            signal(signals[i], SIG_DFL);
+        setrlimit(RLIMIT_CORE, &none);
+        alarm(CHILD_S);
+        enum content content = try_open(&copy, &rc);
+        _exit(content == GOOD && go_through(&copy) != 0);
+    }
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return false; // not known
+    return WIFSIGNALED(status) ? WTERMSIG(status) != SIGALRM : WEXITSTATUS(status) != 0;
 }
 
 static void close_env(struct pcr_lmdb_file *file) {
@@ -207,8 +301,9 @@ static bool is_open(const char *path) {
 }
 
 static int open_content(struct pcr_lmdb_file *file, struct pacer_error *err) {
-    int rc;
-    enum content content = try_open(file, &rc);
+    int rc = 0;
+    enum content content =
+        file->try_in_child && crashes_a_child(file) ? DAMAGED : try_open(file, &rc);
     if (content == DAMAGED || content == OUTDATED) {
         close_env(file);
         int aside = set_aside(
@@ -242,7 +337,7 @@ static int open_locked(struct pcr_lmdb_file *file, struct pacer_error *err) {
 
 int pcr_lmdb_open(struct pcr_lmdb_file *file, const struct pcr_store_lmdb_options *options,
                   struct pacer_error *err) {
-    *file = (struct pcr_lmdb_file){0};
+    *file = (struct pcr_lmdb_file){.try_in_child = options->try_in_child};
     pcr_list_init(&file->node);
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     file->map_bytes = options->bytes_max < MAP_BYTES_MIN ? MAP_BYTES_MIN : options->bytes_max;

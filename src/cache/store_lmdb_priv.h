@@ -15,6 +15,7 @@ struct pcr_lmdb_file {
     MDB_env *env;
     MDB_dbi entries, expiry;
     MDB_txn *reading; // reset; the reading thread's
+    bool try_in_child;
     size_t map_bytes, used_bytes;
     uint64_t entries_at_open;
     dev_t dev; // of the data file, to find it open in this process
