@@ -2,6 +2,8 @@
 // xoshiro256** after Blackman and Vigna, "Scrambled linear pseudorandom number generators" (2018).
 #include "base/rand.h"
 
+#include "base/str.h"
+
 #include "base/assert.h"
 #include "base/clock.h"
 
@@ -58,28 +60,15 @@ uint64_t pcr_rand_u64(void) {
     return result;
 }
 
-// Eight hexadecimal digits at once: each nibble gets a byte of its own, then the letters' distance
-// where it is over 9.
-static void put_hex8(char *out, uint32_t value) {
-    uint64_t x = value;
-    x = (x | x << 16) & 0x0000ffff0000ffffull;
-    x = (x | x << 8) & 0x00ff00ff00ff00ffull;
-    x = (x | x << 4) & 0x0f0f0f0f0f0f0f0full;
-    uint64_t letters = ((x + 0x0606060606060606ull) >> 4) & 0x0101010101010101ull;
-    x += 0x3030303030303030ull + letters * ('a' - '0' - 10);
-    x = __builtin_bswap64(x); // the most significant digit comes first
-    memcpy(out, &x, sizeof x);
-}
-
 void pcr_rand_uuid7(uint64_t real_ns, char out[PCR_UUID_TEXT_BYTES]) {
     uint64_t ms = real_ns / PCR_NS_PER_MS;
     uint64_t high = (ms << 16) | 0x7000 | (pcr_rand_u64() & 0x0fff);
     uint64_t low = (pcr_rand_u64() & 0x3fffffffffffffffull) | 0x8000000000000000ull;
     char digits[32];
-    put_hex8(digits, (uint32_t)(high >> 32));
-    put_hex8(digits + 8, (uint32_t)high);
-    put_hex8(digits + 16, (uint32_t)(low >> 32));
-    put_hex8(digits + 24, (uint32_t)low);
+    pcr_hex8(digits, (uint32_t)(high >> 32));
+    pcr_hex8(digits + 8, (uint32_t)high);
+    pcr_hex8(digits + 16, (uint32_t)(low >> 32));
+    pcr_hex8(digits + 24, (uint32_t)low);
     memcpy(out, digits, 8);
     memcpy(out + 9, digits + 8, 4);
     memcpy(out + 14, digits + 12, 4);

@@ -34,6 +34,19 @@ struct pcr_str pcr_str_trim(struct pcr_str s) {
     return s;
 }
 
+// Eight hexadecimal digits at once: each nibble gets a byte of its own, then the letters' distance
+// where it is over 9.
+void pcr_hex8(char *out, uint32_t value) {
+    uint64_t x = value;
+    x = (x | x << 16) & 0x0000ffff0000ffffull;
+    x = (x | x << 8) & 0x00ff00ff00ff00ffull;
+    x = (x | x << 4) & 0x0f0f0f0f0f0f0f0full;
+    uint64_t letters = ((x + 0x0606060606060606ull) >> 4) & 0x0101010101010101ull;
+    x += 0x3030303030303030ull + letters * ('a' - '0' - 10);
+    x = __builtin_bswap64(x); // the most significant digit comes first
+    memcpy(out, &x, sizeof x);
+}
+
 bool pcr_str_eq_secret(struct pcr_str sent, struct pcr_str secret) {
     volatile unsigned char differs = sent.len != secret.len || secret.len == 0;
     for (size_t i = 0; i < sent.len; i++) {

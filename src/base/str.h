@@ -40,6 +40,8 @@ bool pcr_str_split(struct pcr_str *rest, char separator, struct pcr_str *part);
 bool pcr_str_to_u64(struct pcr_str s, uint64_t max, uint64_t *out);
 // The value of a hexadecimal digit, -1 for any other character.
 int pcr_hex_digit(char c);
+// Eight hexadecimal digits, small letters, no NUL.
+void pcr_hex8(char *out, uint32_t value);
 // "[2,-1,3]" into `out`, cut when it does not fit; returns `out`.
 const char *pcr_shape_text(const int64_t *shape, size_t rank, char *out, size_t out_bytes);
 // The closest of `n` names by edit distance, for "did you mean"; NULL if none is near.

@@ -170,8 +170,11 @@ static void finish(struct pcr_decide_call *call) {
     } else if (kept->status == 0 && !computed) {
         take_answer(call);
     }
-    if (call->status == 200)
-        pcr_model_count_kept(call->infer.model, kept->how != PCR_CACHE_MISS, call->received_ns);
+    if (call->status == 200) {
+        uint64_t now_ns = pcr_clock_mono_ns();
+        pcr_model_count_kept(call->infer.model, kept->how != PCR_CACHE_MISS,
+                             now_ns > call->received_ns ? now_ns - call->received_ns : 0);
+    }
     call->done(call);
 }
 

@@ -112,9 +112,10 @@ static void append_value(struct pcr_buf *out, struct pcr_str value) {
     char *to = pcr_buf_reserve(out, value.len);
     if (!to)
         return;
-    for (size_t i = 0; i < value.len; i++) {
+    for (size_t i = 0; i < value.len; i++) { // without a branch, so that it becomes vector code
         unsigned char c = (unsigned char)value.ptr[i];
-        to[i] = (c < ' ' && c != '\t') || c == 0x7f ? ' ' : (char)c;
+        bool is_control = ((c < ' ') & (c != '\t')) | (c == 0x7f);
+        to[i] = (char)(is_control ? ' ' : c);
     }
     out->len += value.len;
 }

@@ -122,8 +122,9 @@ void pcr_model_stats(const struct pcr_model *model, struct pcr_model_stats *out)
 // so that a run need not ask for the wall clock, and milliseconds since 1970 in
 // pcr_model_stats. Any thread.
 void pcr_model_count(struct pcr_model *model, const struct pcr_model_stats *more);
-// A request that was answered from the cache (`kept`), or looked for there and computed.
-void pcr_model_count_kept(struct pcr_model *model, bool kept, uint64_t received_ns);
+// A request that was answered from the cache (`kept`), or looked for there and computed; in how
+// long.
+void pcr_model_count_kept(struct pcr_model *model, bool kept, uint64_t ns);
 void pcr_model_sizes(const struct pcr_model *model, struct pcr_model_sizes *out);
 // What is known of the costs now, t(n) = a + b·n, and how many requests wait for a worker.
 struct pcr_model_load {

@@ -193,9 +193,7 @@ void pcr_model_count(struct pcr_model *shown, const struct pcr_model_stats *more
         atomic_store_explicit(&slot->fields[last], fields[last], memory_order_relaxed);
 }
 
-void pcr_model_count_kept(struct pcr_model *model, bool kept, uint64_t received_ns) {
-    uint64_t now_ns = pcr_clock_mono_ns();
-    uint64_t ns = now_ns > received_ns ? now_ns - received_ns : 0;
+void pcr_model_count_kept(struct pcr_model *model, bool kept, uint64_t ns) {
     struct pcr_model_stats more = {0};
     *(kept ? &more.kept_count : &more.unkept_count) = 1;
     *(kept ? &more.kept_ns : &more.unkept_ns) = ns;

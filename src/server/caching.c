@@ -87,9 +87,11 @@ static void put_number(struct text *text, int64_t number) {
 }
 
 static void put_hex(struct text *text, uint64_t number) {
-    static const char digits[] = "0123456789abcdef";
-    for (int shift = 60; shift >= 0 && text->left > 0; shift -= 4, text->left--)
-        *text->at++ = digits[number >> shift & 15];
+    PCR_ASSERT(text->left >= 16);
+    pcr_hex8(text->at, (uint32_t)(number >> 32));
+    pcr_hex8(text->at + 8, (uint32_t)number);
+    text->at += 16;
+    text->left -= 16;
 }
 
 static const char *word_of(enum pcr_cache_how how) {

@@ -156,7 +156,7 @@ static void compute(struct pcr_cache_call *cached) {
 }
 
 // --- answering ----------------------------------------------------------------------------------
-static void answer(struct pcr_v2_infer *infer) {
+static void answer(struct pcr_v2_infer *infer, uint64_t now_ns) {
     struct pcr_cache_call *cached = &infer->cached;
     struct pcr_v2_body body = {0};
     if (cached->status < 0) {
@@ -175,7 +175,8 @@ static void answer(struct pcr_v2_infer *infer) {
         return;
     }
     pcr_caching_say(cached, false, &infer->said);
-    pcr_model_count_kept(infer->model, cached->how != PCR_CACHE_MISS, infer->call.received_ns);
+    pcr_model_count_kept(infer->model, cached->how != PCR_CACHE_MISS,
+                         now_ns > infer->call.received_ns ? now_ns - infer->call.received_ns : 0);
     pcr_v2_infer_reply(infer, &body);
 }
 
@@ -248,14 +249,14 @@ static void start_refresh(const struct pcr_v2_infer *from) {
 }
 
 // --- the way of a request -----------------------------------------------------------------------
-static void finish(struct pcr_v2_infer *infer) {
+static void finish(struct pcr_v2_infer *infer, uint64_t now_ns) {
     if (infer->cached.refresh && infer->cached.status == 0)
         start_refresh(infer);
-    answer(infer);
+    answer(infer, now_ns);
 }
 
 static void on_done(struct pcr_cache_call *cached) {
-    finish(cached->user);
+    finish(cached->user, pcr_clock_mono_ns());
 }
 
 static bool bypass(struct pcr_v2_infer *infer, const char *reason) {
@@ -303,8 +304,9 @@ bool pcr_v2_infer_cached(struct pcr_app *app, struct pcr_v2_infer *infer) {
     uint64_t own_ns = call->timeout_ns ? call->timeout_ns : config->timeout_ns;
     if (own_ns && (cached->deadline_ns == 0 || call->received_ns + own_ns < cached->deadline_ns))
         cached->deadline_ns = call->received_ns + own_ns;
-    if (pcr_cache_get(cached, pcr_clock_mono_ns()))
-        finish(infer);
+    uint64_t now_ns = pcr_clock_mono_ns();
+    if (pcr_cache_get(cached, now_ns))
+        finish(infer, now_ns);
     else
         pcr_cache_fetch(cached);
     return true;
