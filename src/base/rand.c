@@ -2,10 +2,9 @@
 // xoshiro256** after Blackman and Vigna, "Scrambled linear pseudorandom number generators" (2018).
 #include "base/rand.h"
 
-#include "base/str.h"
-
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <pthread.h>
