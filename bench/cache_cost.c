@@ -195,6 +195,7 @@ static void draw_slice(struct asker *asker) {
 
 static bool get(struct asker *asker, const struct pcr_cache_key *key) {
     struct pcr_cache_call call = {.cache = asker->bench->cache,
+                                  .policy = {.ttl_ns = 3600 * PCR_NS_PER_S},
                                   .key = *key,
                                   .arena = &asker->arena,
                                   .max_age_ns = UINT64_MAX};

@@ -133,13 +133,20 @@ static bool is_early(const struct pcr_l1_view *view, int64_t left_ns) {
     return (double)view->cost_ns * -log(u) >= (double)left_ns;
 }
 
+int64_t pcr_cache_fresh_ns(const struct pcr_cache_policy *policy, uint64_t age_ns,
+                           int64_t fresh_ns) {
+    int64_t most_ns = (int64_t)(policy->ttl_ns + policy->ttl_ns / 10 - age_ns);
+    return fresh_ns < most_ns ? fresh_ns : most_ns;
+}
+
 // Whether it may be given, and how that is called.
 static bool judge(struct pcr_cache_call *call, const struct pcr_l1_view *view, uint64_t now_ns,
                   bool however_old) {
     call->age_ns = now_ns - view->stored_ns;
     if ((int64_t)call->age_ns < 0) // stored by a thread that has a later now
         call->age_ns = 0;
-    call->fresh_ns = (int64_t)(view->fresh_until_ns - now_ns);
+    call->fresh_ns =
+        pcr_cache_fresh_ns(&call->policy, call->age_ns, (int64_t)(view->fresh_until_ns - now_ns));
     if (call->age_ns > call->max_age_ns)
         return false;
     bool wanted = false;

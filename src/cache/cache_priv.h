@@ -57,6 +57,9 @@ void pcr_cache_count(struct pcr_cache *cache, enum pcr_cache_count what);
 // As pcr_cache_get, without counting; `however_old` takes what is past its time, as long as
 // stale_if_error allows, and refreshes nothing.
 bool pcr_cache_look(struct pcr_cache_call *call, uint64_t now_ns, bool however_old);
+// Fresh no longer than the policy in force would have it: it may have become shorter since.
+int64_t pcr_cache_fresh_ns(const struct pcr_cache_policy *policy, uint64_t age_ns,
+                           int64_t fresh_ns);
 // The body into the call's arena, in which it lives as long as that.
 bool pcr_cache_take_body(struct pcr_cache_call *call, struct pcr_str body);
 // Whether no purge has come since the call began. ctx: the call.

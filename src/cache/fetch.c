@@ -522,11 +522,12 @@ static bool take_value(struct pcr_cache_call *call, const struct pcr_cache_value
     if (!is_answer(call, value, &item, now_ns))
         return false;
     pcr_l1_put(call->cache->l1, &item, pcr_cache_is_current, call);
-    int64_t fresh_ns = (int64_t)(item.fresh_until_ns - now_ns);
+    call->age_ns = now_ns - item.stored_ns;
+    int64_t fresh_ns =
+        pcr_cache_fresh_ns(&call->policy, call->age_ns, (int64_t)(item.fresh_until_ns - now_ns));
     int64_t keep_ms = fresh_ns / (int64_t)PCR_NS_PER_MS + (int64_t)stale_ms(&call->policy);
     if (keep_ms > 0)
         put_into_stores(call, value, (uint64_t)keep_ms, store);
-    call->age_ns = now_ns - item.stored_ns;
     call->fresh_ns = fresh_ns;
     bool stale = fresh_ns <= 0;
     if (call->age_ns > call->max_age_ns ||

@@ -27,6 +27,7 @@
 #define BATCH_WRITES 4096 // of one transaction
 #define GET_NS_MAX (50 * PCR_NS_PER_MS)
 #define SWEEP_NS PCR_NS_PER_S
+#define STOP_NS_MAX PCR_NS_PER_S
 #define PAGE_BYTES 4096
 #define VALUE_SHARE 16   // no value takes more of the file
 #define BATCH_SHARE 64   // nor a transaction's values together, once there is more than one
@@ -55,6 +56,7 @@ struct lmdb_store {
     size_t n_gets, n_writes, write_bytes;
     uint64_t first_write_ns;
     bool stop, in_haste; // the latter: a purge waits
+    uint64_t stop_ns;    // by when all has to be written
     struct pcr_store_stats stats;
 };
 
@@ -456,7 +458,7 @@ static void *write_thread(void *arg) {
     for (;;) {
         uint64_t now_ns = pcr_clock_mono_ns();
         bool due = are_due(store, now_ns);
-        if (store->stop && store->n_writes == 0)
+        if (store->stop && (store->n_writes == 0 || now_ns > store->stop_ns))
             break;
         if (!due && now_ns < sweep_ns) {
             uint64_t at_ns = sweep_ns;
@@ -475,6 +477,7 @@ static void *write_thread(void *arg) {
         sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
         pthread_mutex_lock(&store->lock);
     }
+    free_writes(&store->writes, ECANCELED);
     pthread_mutex_unlock(&store->lock);
     return NULL;
 }
@@ -557,6 +560,7 @@ static void lmdb_destroy(struct pcr_store *base) {
     struct lmdb_store *store = store_of(base);
     pthread_mutex_lock(&store->lock);
     store->stop = true;
+    store->stop_ns = pcr_clock_mono_ns() + STOP_NS_MAX;
     pthread_cond_signal(&store->got);
     pthread_cond_signal(&store->written);
     pthread_mutex_unlock(&store->lock);

@@ -261,6 +261,18 @@ static void an_answer_is_fresh_for_its_time_give_or_take_a_tenth(void **state) {
     assert_int_equal(rig->n_computed, 200);
 }
 
+static void a_time_that_has_become_shorter_counts(void **state) {
+    struct rig *rig = *state;
+    struct ask ask;
+    how_of(rig, 1);
+    prepare(rig, &ask, 1);
+    uint64_t now_ns = pcr_clock_mono_ns();
+    ask.call.policy.ttl_ns = 10 * S;
+    assert_true(pcr_cache_get(&ask.call, now_ns + 10 * S));
+    assert_false(pcr_cache_get(&ask.call, now_ns + 11 * S));
+    end(&ask);
+}
+
 static void what_is_stale_is_given_while_one_computes_it_anew(void **state) {
     struct rig *rig = *state;
     struct ask ask;
@@ -768,6 +780,7 @@ static void a_hundred_equal_questions_on_four_loops_are_computed_once(void **sta
 int main(void) {
     const struct CMUnitTest tests[] = {
         RIGGED(an_answer_is_fresh_for_its_time_give_or_take_a_tenth),
+        RIGGED(a_time_that_has_become_shorter_counts),
         RIGGED(what_is_stale_is_given_while_one_computes_it_anew),
         RIGGED(refreshing_replaces_the_answer_unless_it_is_under_way),
         RIGGED(what_fails_to_compute_may_be_answered_by_what_is_stale),

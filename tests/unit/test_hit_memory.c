@@ -37,7 +37,10 @@ static bool ask(struct pcr_cache *cache, struct pcr_arena *arena, size_t body_by
     char memory[512];
     struct pcr_buf buf = {.data = memory, .cap = sizeof memory, .max_bytes = sizeof memory - 1};
     struct pcr_cache_keying keying;
-    struct pcr_cache_call call = {.cache = cache, .arena = arena, .max_age_ns = UINT64_MAX};
+    struct pcr_cache_call call = {.cache = cache,
+                                  .policy = {.ttl_ns = 3600 * PCR_NS_PER_S},
+                                  .arena = arena,
+                                  .max_age_ns = UINT64_MAX};
     static const float features[] = {1, 2, 3, 4};
     static const int64_t shape[] = {1, 4};
     const struct pacer_tensor input = {"x", PACER_FP32, 2, shape, features};
