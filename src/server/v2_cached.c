@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#define KEY_INPUTS_MAX 64 // they are sorted by looking through them
 #define KEPT_BYTES_MAX ((size_t)8 << 20)
 #define REFRESH_ARENA_BYTES_MAX ((size_t)64 << 20)
 
@@ -67,20 +68,20 @@ static void write_key(struct pcr_cache_keying *keying, const struct pcr_v2_infer
     }
 }
 
-static bool make_key(struct pcr_v2_infer *infer, struct pcr_str tenant, struct pcr_cache_key *out) {
-    size_t cap = key_bytes(infer, tenant);
-    if (cap == 0 || infer->v2.run.n_inputs > 64) // sorting above is for a few
-        return false;
+// NULL, or why there is none.
+static const char *make_key(struct pcr_v2_infer *infer, struct pcr_str tenant,
+                            struct pcr_cache_key *out) {
+    size_t cap = infer->v2.run.n_inputs <= KEY_INPUTS_MAX ? key_bytes(infer, tenant) : 0;
     struct pcr_buf *buf = pcr_arena_alloc(infer->arena, sizeof *buf);
-    char *memory = pcr_arena_alloc(infer->arena, cap);
+    char *memory = cap > 0 ? pcr_arena_alloc(infer->arena, cap) : NULL;
     if (!buf || !memory)
-        return false;
+        return "large";
     *buf = (struct pcr_buf){.data = memory, .cap = cap, .max_bytes = cap - 1};
     struct pcr_cache_keying keying;
     pcr_cache_key_begin(&keying, buf, PCR_STR("v2"), tenant, pcr_str(infer->model->name),
                         pcr_str(infer->model->content_hash));
     write_key(&keying, infer);
-    return pcr_cache_key_end(&keying, out);
+    return pcr_cache_key_end(&keying, out) ? NULL : "nan";
 }
 
 // --- what is kept -------------------------------------------------------------------------------
@@ -293,10 +294,11 @@ bool pcr_v2_infer_cached(struct pcr_app *app, struct pcr_v2_infer *infer) {
         .done = on_done,
         .user = infer,
     };
-    if (!make_key(infer, caching.tenant, &cached->key)) {
+    const char *reason = make_key(infer, caching.tenant, &cached->key);
+    if (reason) {
         cached->cache = NULL;
         call->timeout_ns = timeout_ns;
-        return bypass(infer, "nan");
+        return bypass(infer, reason);
     }
     infer->id = infer->v2.id;
     infer->v2.id = PCR_STR("");
