@@ -315,8 +315,10 @@ static bool begin_tls(struct pcr_redis_link *link, redisAsyncContext *redis) {
         return false;
     }
     SSL_set_tlsext_host_name(tls, link->url->host);
-    if (redisInitiateSSL(&redis->c, tls) != REDIS_OK)
-        return false; // hiredis has freed it
+    if (redisInitiateSSL(&redis->c, tls) != REDIS_OK) { // nobody listens, mostly
+        SSL_free(tls);
+        return false;
+    }
     link->session = tls;
     return true;
 }
@@ -343,7 +345,9 @@ static void connect_now(struct pcr_redis_link *link) {
     link->redis = redis;
     link->phase = CONNECTING;
     if (link->tls && !begin_tls(link, redis)) {
-        pcr_redis_link_break(link, "TLS cannot be begun");
+        char why[160];
+        snprintf(why, sizeof why, "cannot connect: %.120s", redis->errstr);
+        pcr_redis_link_break(link, why);
         return;
     }
     redisAsyncSetPushCallback(redis, on_push);

@@ -455,14 +455,15 @@ static void on_changed(void *ctx, bool up, const char *why) {
     struct redis_store *store = ctx;
     atomic_store(&store->up, up);
     pthread_mutex_lock(&store->lock);
-    enum pcr_store_state before = store->stats.state;
+    bool is_news = store->stats.state != (up ? PCR_STORE_UP : PCR_STORE_DOWN) ||
+                   strcmp(store->stats.why, why) != 0;
     store->stats.state = up ? PCR_STORE_UP : PCR_STORE_DOWN;
     snprintf(store->stats.why, sizeof store->stats.why, "%s", why);
     pthread_mutex_unlock(&store->lock);
     if (up)
         pcr_log(*why ? PCR_LOG_WARN : PCR_LOG_INFO, "cache", "%s is connected%s%s",
                 store->url.shown, *why ? ": " : "", why);
-    else if (before != PCR_STORE_DOWN)
+    else if (is_news) // not each time that it is tried
         pcr_log(PCR_LOG_WARN, "cache", "%s is not there (%s): requests go on without it",
                 store->url.shown, why);
 }
