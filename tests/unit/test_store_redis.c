@@ -343,6 +343,18 @@ static void it_authenticates_and_selects(void **state) {
     assert_true(becomes(store, PCR_STORE_UP));
     assert_int_equal(get(store, 1, "x"), PCR_STORE_FOUND);
     store->ops->destroy(store);
+    redis_cli("-a pw acl setuser me on '>p@w' '~pacer:*' '&*' +@all");
+    snprintf(url, sizeof url, "redis://me:p%%40w@127.0.0.1:%d/3", port);
+    store = open_url(url);
+    assert_true(becomes(store, PCR_STORE_UP));
+    assert_int_equal(get(store, 1, "x"), PCR_STORE_FOUND);
+    store->ops->destroy(store);
+    redis_cli("-a pw acl setuser me -client");
+    store = open_url(url); // may not track: a store without invalidation
+    assert_true(becomes(store, PCR_STORE_UP));
+    assert_non_null(strstr(stats_of(store).why, "no invalidation"));
+    assert_int_equal(get(store, 1, "x"), PCR_STORE_FOUND);
+    store->ops->destroy(store);
     snprintf(url, sizeof url, "redis://:wrong@127.0.0.1:%d", port);
     store = open_url(url);
     assert_true(becomes(store, PCR_STORE_DOWN));
