@@ -29,6 +29,10 @@ static int count_free(struct pcr_lmdb_file *file, size_t last, size_t from, size
     if (rc != 0)
         return rc;
     rc = mdb_cursor_open(txn, FREE_PAGES, &cursor);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
     while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
         size_t words = data.mv_size / sizeof(size_t), count = 0, page = 0;
         if (words > 0)
@@ -41,6 +45,7 @@ static int count_free(struct pcr_lmdb_file *file, size_t last, size_t from, size
             *n += page >= from;
         }
     }
+    mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }

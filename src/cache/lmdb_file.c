@@ -268,17 +268,25 @@ static int set_aside(struct pcr_lmdb_file *file, enum content content, struct pa
 }
 
 // --- one process, one environment ---------------------------------------------------------------
-static bool is_open(const char *path) {
+static bool is_of(const struct pcr_lmdb_file *file, const struct stat *st) {
+    return file->dev == st->st_dev && file->ino == st->st_ino;
+}
+
+static bool stat_data(const char *path, struct stat *st) {
     char *name = file_of(path, "data.mdb");
-    struct stat st;
-    bool found = false;
-    if (name && stat(name, &st) == 0)
-        PCR_LIST_FOR_EACH(node, &open_files) {
-            const struct pcr_lmdb_file *file = PCR_LIST_ENTRY(node, struct pcr_lmdb_file, node);
-            found = found || (file->dev == st.st_dev && file->ino == st.st_ino);
-        }
+    bool there = name && stat(name, st) == 0;
     free(name);
-    return found;
+    return there;
+}
+
+static bool is_open(const char *path) {
+    struct stat st;
+    if (stat_data(path, &st))
+        PCR_LIST_FOR_EACH(node, &open_files) {
+            if (is_of(PCR_LIST_ENTRY(node, struct pcr_lmdb_file, node), &st))
+                return true;
+        }
+    return false;
 }
 
 static int open_content(struct pcr_lmdb_file *file, struct pacer_error *err) {
@@ -361,9 +369,26 @@ void pcr_lmdb_close(struct pcr_lmdb_file *file) {
     free(file->path);
 }
 
+int pcr_lmdb_reopen(struct pcr_lmdb_file *file, bool damaged, struct pacer_error *err) {
+    pthread_mutex_lock(&open_lock);
+    pthread_mutex_lock(&file->map_lock);
+    struct stat st;
+    // Another process may have done so, and this is its new one.
+    bool is_it = file->env && stat_data(file->path, &st) && is_of(file, &st);
+    close_env(file);
+    pcr_list_remove(&file->node);
+    int rc = damaged && is_it ? set_aside(file, DAMAGED, err) : 0;
+    if (rc == 0)
+        rc = open_locked(file, err);
+    file->unmapped = rc < 0;
+    pthread_mutex_unlock(&file->map_lock);
+    pthread_mutex_unlock(&open_lock);
+    return rc;
+}
+
 int pcr_lmdb_remap(struct pcr_lmdb_file *file, size_t bytes) {
     pthread_mutex_lock(&file->map_lock);
-    int rc = mdb_env_set_mapsize(file->env, bytes);
+    int rc = file->env ? mdb_env_set_mapsize(file->env, bytes) : MDB_PANIC;
     file->unmapped = rc != 0;
     pthread_mutex_unlock(&file->map_lock);
     if (rc == 0 && bytes > 0)

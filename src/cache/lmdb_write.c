@@ -50,7 +50,7 @@ int pcr_lmdb_count(struct pcr_lmdb_file *file, MDB_txn *txn, struct pcr_lmdb_out
 }
 
 static int begin(struct pcr_lmdb_file *file, MDB_txn **txn) {
-    int rc = mdb_txn_begin(file->env, NULL, 0, txn);
+    int rc = file->env ? mdb_txn_begin(file->env, NULL, 0, txn) : MDB_PANIC;
     if (rc != MDB_MAP_RESIZED) // by another process
         return rc;
     rc = pcr_lmdb_remap(file, 0);
@@ -203,7 +203,7 @@ bool pcr_lmdb_has_expired(struct pcr_lmdb_file *file, uint64_t now_ms) {
     MDB_cursor *cursor;
     MDB_val row, data;
     bool expired = false;
-    if (mdb_txn_begin(file->env, NULL, MDB_RDONLY, &txn) != 0)
+    if (!file->env || mdb_txn_begin(file->env, NULL, MDB_RDONLY, &txn) != 0)
         return false;
     if (mdb_cursor_open(txn, file->expiry, &cursor) == 0) {
         expired = mdb_cursor_get(cursor, &row, &data, MDB_FIRST) == 0 && row.mv_size == ROW_BYTES &&

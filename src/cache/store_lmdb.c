@@ -9,6 +9,8 @@
 // The writing thread may have to wait for as long as another process likes: for LMDB's lock, which
 // that one holds, or for a disk. Gets go on meanwhile, puts are dropped when too many wait, and at
 // the end the thread is left to itself: it frees the store when it comes back.
+//
+// A file that LMDB gives up, since the disk failed it or it is found damaged, is opened anew.
 #include "cache/store_lmdb_priv.h"
 #include "cache/store_priv.h"
 
@@ -24,7 +26,8 @@
 #define GATHER_WRITES 1024
 #define GET_NS_MAX (50 * PCR_NS_PER_MS)
 #define SWEEP_NS PCR_NS_PER_S
-#define END_NS PCR_NS_PER_S // what is still to be written then is not written any more
+#define MEND_NS (5 * PCR_NS_PER_S) // between tries to open the file anew
+#define END_NS PCR_NS_PER_S        // what is still to be written then is not written any more
 #define LEAVE_NS (1500 * PCR_NS_PER_MS)
 #define VALUE_SHARE 16 // no value takes more of the file
 #define BATCH_SHARE 64 // nor a transaction's values together, once there is more than one
@@ -52,6 +55,8 @@ struct lmdb_store {
     bool more;                       // to be taken out of the file
     bool remap;                      // another process has made the file larger
     bool left;                       // nobody waits for the writer any more: it frees the store
+    bool broken;                     // LMDB has given the file up: it is to be opened anew
+    bool damaged;                    // and before that set aside
     struct pcr_store_purge *purging; // under way; whoever takes it out here calls its `done`
     struct pcr_store_stats stats;
 };
@@ -65,11 +70,23 @@ static uint64_t now_ms(void) {
 }
 
 // --- troubles -----------------------------------------------------------------------------------
+// Under the lock.
+static void note_broken(struct lmdb_store *store, int rc) {
+    // MDB_BAD_TXN: LMDB kept the first one to itself.
+    bool damaged = rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_TXN;
+    if (store->broken || (rc != MDB_PANIC && !damaged))
+        return;
+    store->broken = true;
+    store->damaged = damaged;
+    pthread_cond_signal(&store->written);
+}
+
 // Said once, until it has worked again.
 static void note_trouble(struct lmdb_store *store, const char *what, int rc) {
     char why[sizeof store->stats.why];
     snprintf(why, sizeof why, "%s: %s", what, mdb_strerror(rc));
     pthread_mutex_lock(&store->lock);
+    note_broken(store, rc);
     bool is_new = store->stats.state != PCR_STORE_DOWN;
     store->stats.state = PCR_STORE_DOWN;
     memcpy(store->stats.why, why, sizeof why);
@@ -105,8 +122,10 @@ static enum pcr_store_found look_up(struct lmdb_store *store, const struct pcr_s
     int rc = mdb_get(store->file.reading, store->file.entries, &key, &data);
     if (rc == MDB_NOTFOUND)
         return PCR_STORE_MISSING;
-    if (rc != 0)
+    if (rc != 0) {
+        note_trouble(store, "cannot read", rc);
         return PCR_STORE_FAILED;
+    }
     if (data.mv_size < PCR_LMDB_TIME_BYTES || pcr_lmdb_get_be(data.mv_data) <= now_ms())
         return PCR_STORE_MISSING;
     *value = (struct pcr_str){(const char *)data.mv_data + PCR_LMDB_TIME_BYTES,
@@ -136,9 +155,11 @@ static size_t answer_gets(struct lmdb_store *store, struct pcr_list *gets) {
     struct pcr_lmdb_file *file = &store->file;
     size_t n = 0;
     pthread_mutex_lock(&file->map_lock);
-    int rc = file->unmapped ? ENOMEM : mdb_txn_renew(file->reading);
+    int rc = file->unmapped ? ENOENT : mdb_txn_renew(file->reading);
     if (rc == MDB_MAP_RESIZED)
         ask_for_remap(store);
+    else if (rc != 0 && !file->unmapped)
+        note_trouble(store, "cannot read", rc);
     for (; !pcr_list_empty(gets); n++) {
         struct pcr_store_get *get = PCR_LIST_ENTRY(gets->next, struct pcr_store_get, node);
         pcr_list_remove(&get->node);
@@ -291,7 +312,23 @@ static bool are_due(const struct lmdb_store *store, uint64_t now_ns) {
 }
 
 // Under the lock, which it gives back meanwhile.
-static void do_turn(struct lmdb_store *store, bool due, bool remap) {
+static void mend(struct lmdb_store *store) {
+    struct pacer_error err;
+    bool damaged = store->damaged;
+    pthread_mutex_unlock(&store->lock);
+    int rc = pcr_lmdb_reopen(&store->file, damaged, &err);
+    pthread_mutex_lock(&store->lock);
+    store->broken = rc < 0;
+    if (rc < 0)
+        snprintf(store->stats.why, sizeof store->stats.why, "%.159s", err.message);
+    pthread_mutex_unlock(&store->lock);
+    if (rc == 0)
+        note_success(store);
+    pthread_mutex_lock(&store->lock);
+}
+
+// Under the lock, which it gives back meanwhile.
+static void do_turn(struct lmdb_store *store, bool due) {
     struct pcr_list puts;
     pcr_list_init(&puts);
     struct write *first = due ? first_write(store) : NULL;
@@ -302,7 +339,8 @@ static void do_turn(struct lmdb_store *store, bool due, bool remap) {
     } else {
         n = due ? take_values(store, &puts) : 0;
     }
-    bool more = store->more;
+    bool more = store->more, remap = store->remap;
+    store->remap = false;
     pthread_mutex_unlock(&store->lock);
     if (remap)
         pcr_lmdb_remap(&store->file, 0);
@@ -350,25 +388,34 @@ static void free_store(struct lmdb_store *store) {
     free(store);
 }
 
+// Under the lock. Until when there is nothing to do; at_ns is when the file is swept.
+static uint64_t next_ns(const struct lmdb_store *store, uint64_t at_ns) {
+    if (store->remap || store->more)
+        return 0;
+    if (store->n_writes > 0 && store->first_write_ns + GATHER_NS < at_ns)
+        return store->first_write_ns + GATHER_NS;
+    return at_ns;
+}
+
 // Under the lock. Until the end, or until that takes too long.
 static void write_on(struct lmdb_store *store) {
-    uint64_t sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
+    uint64_t sweep_ns = pcr_clock_mono_ns() + SWEEP_NS, mend_ns = 0;
     for (;;) {
-        uint64_t now_ns = pcr_clock_mono_ns();
-        bool due = are_due(store, now_ns), remap = store->remap;
+        uint64_t now_ns = pcr_clock_mono_ns(), at_ns = next_ns(store, sweep_ns);
+        bool due = are_due(store, now_ns);
         if (store->stop && (store->n_writes == 0 || now_ns - store->stop_ns > END_NS))
             return;
-        if (!due && !remap && !store->more && now_ns < sweep_ns) {
-            uint64_t at_ns = sweep_ns;
-            if (store->n_writes > 0 && store->first_write_ns + GATHER_NS < at_ns)
-                at_ns = store->first_write_ns + GATHER_NS;
+        if (store->broken && now_ns >= mend_ns) {
+            mend(store);
+            mend_ns = pcr_clock_mono_ns() + MEND_NS;
+        } else if (due || now_ns >= at_ns) {
+            if (due)
+                store->first_write_ns = now_ns; // of those left
+            do_turn(store, due);
+            sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
+        } else {
             wait_until(store, &store->written, at_ns);
-            continue;
         }
-        store->remap = false;
-        store->first_write_ns = due ? now_ns : store->first_write_ns; // of those left
-        do_turn(store, due, remap);
-        sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
     }
 }
 

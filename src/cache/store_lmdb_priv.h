@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 struct pcr_lmdb_file {
-    char *path; // of the directory
-    MDB_env *env;
+    char *path;   // of the directory
+    MDB_env *env; // NULL: see pcr_lmdb_reopen
     MDB_dbi entries, expiry;
     MDB_txn *reading;         // reset; the reading thread's
     pthread_mutex_t map_lock; // held while the map is read, and while it is laid anew
@@ -30,6 +30,9 @@ struct pcr_lmdb_file {
 int pcr_lmdb_open(struct pcr_lmdb_file *file, const struct pcr_store_lmdb_options *options,
                   struct pacer_error *err);
 void pcr_lmdb_close(struct pcr_lmdb_file *file);
+// After LMDB has given it up (MDB_PANIC), or found it damaged: then it is set aside. Where that
+// fails there is no environment, until this has succeeded. The writing thread calls it.
+int pcr_lmdb_reopen(struct pcr_lmdb_file *file, bool damaged, struct pacer_error *err);
 // The map as long as another process has made it (0), or of so many bytes. No transaction of the
 // calling thread may be open, and the writing thread calls it. 0, or LMDB's code.
 int pcr_lmdb_remap(struct pcr_lmdb_file *file, size_t bytes);
