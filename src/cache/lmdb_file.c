@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening the LMDB file, and everything that can be wrong with one.
 //
-// LMDB reads its file through a map: a page that is not there is a SIGBUS, not an error. So the
-// file's length is held against the last page that its root speaks of before anything is read. What
-// is damaged or of another version of pacer is set aside and begun anew, since it is a cache; what
-// belongs to another program is left alone, and the start fails.
+// What is damaged (lmdb_check.c), of another version of pacer or larger than it may be is set aside
+// or removed, and begun anew, since it is a cache; what belongs to another program is left alone,
+// and the start fails. LMDB's lock file goes with the data: a process that has both open goes on
+// with the old ones, and two data files never share one lock file.
 //
 // One process must not have the same file open twice (LMDB's locks are the process's), so the open
-// ones are listed.
+// ones are listed. Processes open one after the other, by a lock on the directory.
 #include "cache/store_lmdb_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,8 +26,10 @@
 #define MODE 0600 // answers may be private
 #define TABLES_MAX 4
 #define CHILD_S 3
-#define FREE_PAGES 0 // the table of that number is LMDB's
 #define MAP_BYTES_MIN ((size_t)1 << 20)
+#define MAP_RESERVE 16             // the last part of the file is mapped only in need
+#define LOCKS_BYTES 8192           // what LMDB's lock file has
+#define TURN_NS (2 * PCR_NS_PER_S) // how long another process may take to open
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pcr_list open_files = {&open_files, &open_files};
@@ -67,28 +71,32 @@ static int make_dirs(const char *path, struct pacer_error *err) {
     return error ? fail(err, path, "cannot make the directory", error) : 0;
 }
 
-static char *data_file(const char *path, const char *suffix) {
-    char *name = malloc(strlen(path) + strlen(suffix) + sizeof "/data.mdb");
-    if (name)
-        sprintf(name, "%s/data.mdb%s", path, suffix);
-    return name;
+static char *file_of(const char *path, const char *name) {
+    char *file = malloc(strlen(path) + strlen(name) + 2);
+    if (file)
+        sprintf(file, "%s/%s", path, name);
+    return file;
+}
+
+// LMDB writes its lock file through a map: on a full disk, a page of it that has no block yet would
+// be a SIGBUS. 0 or an errno value.
+static int allocate_locks(const char *path) {
+    char *name = file_of(path, "lock.mdb");
+    int fd = name ? open(name, O_RDWR | O_CREAT | O_CLOEXEC, MODE) : -1;
+    int error = !name ? ENOMEM : fd < 0 ? errno : 0;
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0 &&
+        (st.st_size < LOCKS_BYTES || st.st_blocks * 512 < st.st_size) &&
+        fallocate(fd, 0, 0, st.st_size > LOCKS_BYTES ? st.st_size : LOCKS_BYTES) < 0)
+        error = errno == EOPNOTSUPP ? 0 : errno; // no worse than without
+    if (fd >= 0)
+        close(fd);
+    free(name);
+    return error;
 }
 
 // --- the content --------------------------------------------------------------------------------
-enum content { GOOD, FOREIGN, OUTDATED, DAMAGED, BROKEN };
-
-static bool is_whole(struct pcr_lmdb_file *file) {
-    MDB_envinfo info;
-    MDB_stat stat_;
-    mdb_filehandle_t fd;
-    struct stat st;
-    if (mdb_env_info(file->env, &info) != 0 || mdb_env_stat(file->env, &stat_) != 0 ||
-        mdb_env_get_fd(file->env, &fd) != 0 || fstat(fd, &st) < 0)
-        return false;
-    file->dev = st.st_dev;
-    file->ino = st.st_ino;
-    return (uint64_t)st.st_size >= ((uint64_t)info.me_last_pgno + 1) * stat_.ms_psize;
-}
+enum content { GOOD, FOREIGN, OUTDATED, DAMAGED, TOO_LARGE, BROKEN };
 
 // The names in the root are tables of ours, or it is not ours.
 static enum content look_at_tables(struct pcr_lmdb_file *file) {
@@ -117,7 +125,7 @@ static enum content look_at_tables(struct pcr_lmdb_file *file) {
 
 static int open_tables(struct pcr_lmdb_file *file) {
     MDB_txn *txn;
-    MDB_stat stat_;
+    struct pcr_lmdb_outcome outcome = {0};
     int rc = mdb_txn_begin(file->env, NULL, 0, &txn);
     if (rc != 0)
         return rc;
@@ -125,12 +133,12 @@ static int open_tables(struct pcr_lmdb_file *file) {
     if (rc == 0)
         rc = mdb_dbi_open(txn, EXPIRY, MDB_CREATE, &file->expiry);
     if (rc == 0)
-        rc = mdb_stat(txn, file->entries, &stat_);
+        rc = pcr_lmdb_count(file, txn, &outcome);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
     }
-    file->entries_at_open = stat_.ms_entries;
+    file->entries_at_open = outcome.entries;
     rc = mdb_txn_commit(txn);
     if (rc == 0)
         rc = mdb_txn_begin(file->env, NULL, MDB_RDONLY, &file->reading);
@@ -142,12 +150,14 @@ static int open_tables(struct pcr_lmdb_file *file) {
 // What is not the system's doing is the file's: rubbish in it comes back as all sorts of codes.
 static bool is_damage(int rc) {
     static const int of_the_system[] = {
-        EACCES, EPERM, EROFS, ENOSPC, EDQUOT, ENOMEM,           EMFILE,
-        ENFILE, EIO,   EBUSY, EAGAIN, EINTR,  MDB_READERS_FULL, MDB_MAP_FULL};
+        EACCES,       EPERM,          EROFS,  ENOSPC,           EDQUOT,
+        EFBIG,        ENOMEM,         EMFILE, ENFILE,           EIO,
+        EBUSY,        EAGAIN,         EINTR,  MDB_READERS_FULL, MDB_MAP_FULL,
+        MDB_TXN_FULL, MDB_MAP_RESIZED};
     for (size_t i = 0; i < PCR_COUNT_OF(of_the_system); i++)
         if (rc == of_the_system[i])
             return false;
-    return true;
+    return rc != 0;
 }
 
 // 0 and an environment, or LMDB's code.
@@ -167,78 +177,34 @@ static int open_env(struct pcr_lmdb_file *file) {
     return rc;
 }
 
+// What is written beyond the map as it is now has to be read, and room has to be left.
+static int map_what_is_there(struct pcr_lmdb_file *file, size_t needed_bytes) {
+    if (needed_bytes <= file->map_bytes)
+        return 0;
+    file->map_bytes = file->bytes_max;
+    return mdb_env_set_mapsize(file->env, file->map_bytes);
+}
+
 static enum content try_open(struct pcr_lmdb_file *file, int *rc) {
-    *rc = open_env(file);
+    size_t needed_bytes = 0;
+    file->map_bytes = pcr_lmdb_whole_pages(file->bytes_max - file->bytes_max / MAP_RESERVE);
+    *rc = allocate_locks(file->path);
+    if (*rc == 0)
+        *rc = open_env(file);
+    if (*rc == 0)
+        *rc = pcr_lmdb_check_length(file, &needed_bytes);
+    if (*rc == 0)
+        *rc = map_what_is_there(file, needed_bytes);
     if (*rc != 0)
         return is_damage(*rc) ? DAMAGED : BROKEN;
-    if (!is_whole(file))
-        return DAMAGED;
     mdb_reader_check(file->env, NULL);
     enum content content = look_at_tables(file);
     if (content != GOOD)
         return content;
+    if (needed_bytes > file->bytes_max)
+        return TOO_LARGE;
     *rc = open_tables(file);
     return *rc == 0 ? GOOD : is_damage(*rc) ? DAMAGED : BROKEN;
-}
-
-// Reads and deletes all of a table: every page that lookups, sweeps and writes get to. Of a file
-// that is more than half full not all can be deleted, for want of new pages.
-static int go_through_table(MDB_txn *txn, MDB_dbi table) {
-    MDB_cursor *cursor;
-    MDB_val key, data;
-    volatile char last = 0;
-    int rc = mdb_cursor_open(txn, table, &cursor);
-    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0)
-        if (data.mv_size > 0)
-            last = ((const char *)data.mv_data)[data.mv_size - 1];
-    (void)last;
-    rc = rc == MDB_NOTFOUND ? 0 : rc;
-    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) == 0)
-        rc = mdb_cursor_del(cursor, 0);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-// The lists of free pages, in LMDB's own table: each a count and so many page numbers.
-static int go_through_free(struct pcr_lmdb_file *file) {
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    MDB_envinfo info;
-    MDB_val key, data;
-    int rc = mdb_env_info(file->env, &info);
-    if (rc == 0)
-        rc = mdb_txn_begin(file->env, NULL, MDB_RDONLY, &txn);
-    if (rc != 0)
-        return rc;
-    rc = mdb_cursor_open(txn, FREE_PAGES, &cursor);
-    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
-        size_t n = data.mv_size / sizeof(size_t), count = 0, page = 0;
-        if (n > 0)
-            memcpy(&count, data.mv_data, sizeof count);
-        if (key.mv_size != sizeof(size_t) || n == 0 || count >= n)
-            rc = MDB_CORRUPTED;
-        for (size_t i = 1; rc == 0 && i <= count; i++) {
-            memcpy(&page, (const char *)data.mv_data + i * sizeof page, sizeof page);
-            rc = page < 2 || page > info.me_last_pgno ? MDB_CORRUPTED : 0;
-        }
-    }
-    mdb_txn_abort(txn);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int go_through(struct pcr_lmdb_file *file) {
-    MDB_txn *txn;
-    char zero[64] = {0};
-    MDB_val key = {sizeof zero, zero}, data = key;
-    int rc = go_through_free(file);
-    if (rc == 0)
-        rc = mdb_txn_begin(file->env, NULL, 0, &txn);
-    if (rc == 0)
-        rc = mdb_put(txn, file->entries, &key, &data, 0);
-    if (rc == 0)
-        rc = go_through_table(txn, file->entries);
-    if (rc == 0)
-        rc = go_through_table(txn, file->expiry);
-    return rc == MDB_MAP_FULL ? 0 : rc; // the child ends, and nothing was written
 }
 
 // LMDB trusts its pages: a wrong number in one can be a wild pointer. Whether the file is damaged
@@ -253,10 +219,13 @@ static bool crashes_a_child(const struct pcr_lmdb_file *file) {
         int rc;
         for (size_t i = 0; i < PCR_COUNT_OF(signals); i++)
             signal(signals[i], SIG_DFL);
+        sigset_t blocked;
+        sigemptyset(&blocked);
+        sigprocmask(SIG_SETMASK, &blocked, NULL);
         setrlimit(RLIMIT_CORE, &none);
         alarm(CHILD_S);
         enum content content = try_open(&copy, &rc);
-        _exit(content == GOOD && go_through(&copy) != 0);
+        _exit(content == GOOD && is_damage(pcr_lmdb_go_through(&copy)));
     }
     int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child)
@@ -273,41 +242,60 @@ static void close_env(struct pcr_lmdb_file *file) {
     file->env = NULL;
 }
 
-static int set_aside(struct pcr_lmdb_file *file, const char *why, struct pacer_error *err) {
-    char *from = data_file(file->path, ""), *to = data_file(file->path, ".bad");
-    int rc = from && to ? 0 : pcr_err(err, PACER_ENOMEM, "cache", "out of memory");
-    if (rc == 0 && rename(from, to) < 0)
-        rc = fail(err, from, "cannot set aside", errno);
+static const char *what_is_wrong(enum content content) {
+    return content == DAMAGED    ? "is damaged"
+           : content == OUTDATED ? "is of another version of pacer"
+                                 : "is larger than it may be now";
+}
+
+// What is only too large is not kept: it is in the way.
+static int set_aside(struct pcr_lmdb_file *file, enum content content, struct pacer_error *err) {
+    char *data = file_of(file->path, "data.mdb"), *bad = file_of(file->path, "data.mdb.bad"),
+         *locks = file_of(file->path, "lock.mdb");
+    int rc = data && bad && locks ? 0 : pcr_err(err, PACER_ENOMEM, "cache", "out of memory");
+    bool kept = content != TOO_LARGE;
+    if (rc == 0 && (unlink(locks) < 0 && errno != ENOENT))
+        rc = fail(err, locks, "cannot remove", errno);
+    if (rc == 0 && (kept ? rename(data, bad) : unlink(data)) < 0)
+        rc = fail(err, data, "cannot set aside", errno);
     if (rc == 0)
-        pcr_log(PCR_LOG_WARN, "cache", "%s %s: it is kept as %s, and the cache begins anew", from,
-                why, to);
-    free(from);
-    free(to);
+        pcr_log(PCR_LOG_WARN, "cache", "%s %s: it is %s%s, and the cache begins anew", data,
+                what_is_wrong(content), kept ? "kept as " : "removed", kept ? bad : "");
+    free(data);
+    free(bad);
+    free(locks);
     return rc;
 }
 
 // --- one process, one environment ---------------------------------------------------------------
-static bool is_open(const char *path) {
-    char *name = data_file(path, "");
-    struct stat st;
-    bool found = false;
-    if (name && stat(name, &st) == 0)
-        PCR_LIST_FOR_EACH(node, &open_files) {
-            const struct pcr_lmdb_file *file = PCR_LIST_ENTRY(node, struct pcr_lmdb_file, node);
-            found = found || (file->dev == st.st_dev && file->ino == st.st_ino);
-        }
+static bool is_of(const struct pcr_lmdb_file *file, const struct stat *st) {
+    return file->dev == st->st_dev && file->ino == st->st_ino;
+}
+
+static bool stat_data(const char *path, struct stat *st) {
+    char *name = file_of(path, "data.mdb");
+    bool there = name && stat(name, st) == 0;
     free(name);
-    return found;
+    return there;
+}
+
+static bool is_open(const char *path) {
+    struct stat st;
+    if (stat_data(path, &st))
+        PCR_LIST_FOR_EACH(node, &open_files) {
+            if (is_of(PCR_LIST_ENTRY(node, struct pcr_lmdb_file, node), &st))
+                return true;
+        }
+    return false;
 }
 
 static int open_content(struct pcr_lmdb_file *file, struct pacer_error *err) {
     int rc = 0;
     enum content content =
         file->try_in_child && crashes_a_child(file) ? DAMAGED : try_open(file, &rc);
-    if (content == DAMAGED || content == OUTDATED) {
+    if (content == DAMAGED || content == OUTDATED || content == TOO_LARGE) {
         close_env(file);
-        int aside = set_aside(
-            file, content == DAMAGED ? "is damaged" : "is of another version of pacer", err);
+        int aside = set_aside(file, content, err);
         if (aside < 0)
             return aside;
         content = try_open(file, &rc);
@@ -322,16 +310,30 @@ static int open_content(struct pcr_lmdb_file *file, struct pacer_error *err) {
     return fail(err, file->path, "cannot open the store in", rc);
 }
 
+// Sets aside and begins anew one at a time. Who cannot have the lock goes on without it: that is
+// no worse than a process that is slow.
+static int take_turn(const char *path) {
+    uint64_t until_ns = pcr_clock_mono_ns() + TURN_NS;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK &&
+           pcr_clock_mono_ns() < until_ns)
+        usleep(5000);
+    return fd;
+}
+
 static int open_locked(struct pcr_lmdb_file *file, struct pacer_error *err) {
     if (is_open(file->path))
         return pcr_err(err, PACER_EINVAL, "cache",
                        "cache.path: '%s' is open in this process already; share that cache",
                        file->path);
+    int turn = take_turn(file->path);
     int rc = open_content(file, err);
     if (rc < 0)
         close_env(file);
     else
         pcr_list_push_back(&open_files, &file->node);
+    if (turn >= 0)
+        close(turn);
     return rc;
 }
 
@@ -339,20 +341,22 @@ int pcr_lmdb_open(struct pcr_lmdb_file *file, const struct pcr_store_lmdb_option
                   struct pacer_error *err) {
     *file = (struct pcr_lmdb_file){.try_in_child = options->try_in_child};
     pcr_list_init(&file->node);
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    file->map_bytes = options->bytes_max < MAP_BYTES_MIN ? MAP_BYTES_MIN : options->bytes_max;
-    file->map_bytes = file->map_bytes / page * page;
+    file->bytes_max = pcr_lmdb_whole_pages(options->bytes_max < MAP_BYTES_MIN ? MAP_BYTES_MIN
+                                                                              : options->bytes_max);
     int rc = make_dirs(options->path, err);
     if (rc < 0)
         return rc;
     file->path = strdup(options->path);
     if (!file->path)
         return pcr_err(err, PACER_ENOMEM, "cache", "out of memory");
+    pthread_mutex_init(&file->map_lock, NULL);
     pthread_mutex_lock(&open_lock);
     rc = open_locked(file, err);
     pthread_mutex_unlock(&open_lock);
-    if (rc < 0)
+    if (rc < 0) {
+        pthread_mutex_destroy(&file->map_lock);
         free(file->path);
+    }
     return rc;
 }
 
@@ -361,24 +365,33 @@ void pcr_lmdb_close(struct pcr_lmdb_file *file) {
     close_env(file);
     pcr_list_remove(&file->node);
     pthread_mutex_unlock(&open_lock);
+    pthread_mutex_destroy(&file->map_lock);
     free(file->path);
 }
 
-bool pcr_lmdb_has_expired(struct pcr_lmdb_file *file, uint64_t now_ms) {
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    MDB_val key, data;
-    bool expired = false;
-    if (mdb_txn_begin(file->env, NULL, MDB_RDONLY, &txn) != 0)
-        return false;
-    if (mdb_cursor_open(txn, file->expiry, &cursor) == 0) {
-        if (mdb_cursor_get(cursor, &key, &data, MDB_FIRST) == 0 && key.mv_size >= sizeof now_ms) {
-            uint64_t first;
-            memcpy(&first, key.mv_data, sizeof first);
-            expired = __builtin_bswap64(first) <= now_ms;
-        }
-        mdb_cursor_close(cursor);
-    }
-    mdb_txn_abort(txn);
-    return expired;
+int pcr_lmdb_reopen(struct pcr_lmdb_file *file, bool damaged, struct pacer_error *err) {
+    pthread_mutex_lock(&open_lock);
+    pthread_mutex_lock(&file->map_lock);
+    struct stat st;
+    // Another process may have done so, and this is its new one.
+    bool is_it = file->env && stat_data(file->path, &st) && is_of(file, &st);
+    close_env(file);
+    pcr_list_remove(&file->node);
+    int rc = damaged && is_it ? set_aside(file, DAMAGED, err) : 0;
+    if (rc == 0)
+        rc = open_locked(file, err);
+    file->unmapped = rc < 0;
+    pthread_mutex_unlock(&file->map_lock);
+    pthread_mutex_unlock(&open_lock);
+    return rc;
+}
+
+int pcr_lmdb_remap(struct pcr_lmdb_file *file, size_t bytes) {
+    pthread_mutex_lock(&file->map_lock);
+    int rc = file->env ? mdb_env_set_mapsize(file->env, bytes) : MDB_PANIC;
+    file->unmapped = rc != 0;
+    pthread_mutex_unlock(&file->map_lock);
+    if (rc == 0 && bytes > 0)
+        file->map_bytes = bytes;
+    return rc;
 }

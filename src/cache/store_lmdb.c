@@ -6,11 +6,11 @@
 // changes one and the root last, so a process killed at any moment leaves the state of a commit
 // behind. No MDB_WRITEMAP and no MDB_NOSYNC: with them that would not hold.
 //
-// Two tables: entries by name (model, tenant, hash: what a model has lies together), each with the
-// time it expires, and the same names by that time. What has expired is swept out by that order,
-// and so is what has to go when the file is full. A part of the file stays free, since LMDB writes
-// every page that it changes anew, and reuses the old one only two transactions later; for the same
-// reason a transaction changes only so many.
+// The writing thread may have to wait for as long as another process likes: for LMDB's lock, which
+// that one holds, or for a disk. Gets go on meanwhile, puts are dropped when too many wait, and at
+// the end the thread is left to itself: it frees the store when it comes back.
+//
+// A file that LMDB gives up, since the disk failed it or it is found damaged, is opened anew.
 #include "cache/store_lmdb_priv.h"
 #include "cache/store_priv.h"
 
@@ -24,25 +24,19 @@
 #define GATHER_NS (200 * PCR_NS_PER_MS)
 #define GATHER_BYTES ((size_t)4 << 20) // so much waits for no more
 #define GATHER_WRITES 1024
-#define BATCH_WRITES 4096 // of one transaction
 #define GET_NS_MAX (50 * PCR_NS_PER_MS)
 #define SWEEP_NS PCR_NS_PER_S
-#define STOP_NS_MAX PCR_NS_PER_S
-#define PAGE_BYTES 4096
-#define VALUE_SHARE 16   // no value takes more of the file
-#define BATCH_SHARE 64   // nor a transaction's values together, once there is more than one
-#define PAGES_A_WRITE 64 // of the file, for each write of a transaction
-#define FULL_SHARE 0.7
-#define EMPTIED_SHARE 0.65
-
-enum { NAME_BYTES = 32, TIME_BYTES = 8 };
+#define MEND_NS (5 * PCR_NS_PER_S) // between tries to open the file anew
+#define END_NS PCR_NS_PER_S        // what is still to be written then is not written any more
+#define LEAVE_NS (1500 * PCR_NS_PER_MS)
+#define VALUE_SHARE 16 // no value takes more of the file
+#define BATCH_SHARE 64 // nor a transaction's values together, once there is more than one
+#define ROOM_TRIES 3   // how often room is made for a transaction
+#define CLEAN_TRIES 8  // transactions that only take out, after one that puts
 
 struct write { // a value to be put, or a purge in its place among them
-    struct pcr_list node;
+    struct pcr_lmdb_put put;
     struct pcr_store_purge *purge; // NULL: a value
-    struct pcr_store_name name;
-    uint64_t expires_ms;
-    size_t n_bytes;
     char bytes[];
 };
 
@@ -52,11 +46,18 @@ struct lmdb_store {
     pthread_t reader, writer;
     pthread_mutex_t lock;
     pthread_cond_t got, written; // something for the reader, for the writer
+    pthread_cond_t gone;         // the writer has ended
     struct pcr_list gets, writes;
     size_t n_gets, n_writes, write_bytes;
-    uint64_t first_write_ns;
-    bool stop, in_haste; // the latter: a purge waits
-    uint64_t stop_ns;    // by when all has to be written
+    uint64_t first_write_ns, stop_ns;
+    bool stop, ended;
+    bool in_haste;                   // a purge waits
+    bool more;                       // to be taken out of the file
+    bool remap;                      // another process has made the file larger
+    bool left;                       // nobody waits for the writer any more: it frees the store
+    bool broken;                     // LMDB has given the file up: it is to be opened anew
+    bool damaged;                    // and before that set aside
+    struct pcr_store_purge *purging; // under way; whoever takes it out here calls its `done`
     struct pcr_store_stats stats;
 };
 
@@ -68,39 +69,24 @@ static uint64_t now_ms(void) {
     return pcr_clock_real_ns() / PCR_NS_PER_MS;
 }
 
-// --- keys ---------------------------------------------------------------------------------------
-static void put_be(unsigned char *out, uint64_t number) {
-    number = __builtin_bswap64(number);
-    memcpy(out, &number, sizeof number);
-}
-
-static uint64_t get_be(const void *from) {
-    uint64_t number;
-    memcpy(&number, from, sizeof number);
-    return __builtin_bswap64(number);
-}
-
-static void put_name(unsigned char *out, const struct pcr_store_name *name) {
-    put_be(out, name->model);
-    put_be(out + 8, name->tenant);
-    put_be(out + 16, name->hi);
-    put_be(out + 24, name->lo);
-}
-
-static struct pcr_store_name get_name(const void *from) {
-    const unsigned char *bytes = from;
-    return (struct pcr_store_name){.model = get_be(bytes),
-                                   .tenant = get_be(bytes + 8),
-                                   .hi = get_be(bytes + 16),
-                                   .lo = get_be(bytes + 24)};
-}
-
 // --- troubles -----------------------------------------------------------------------------------
+// Under the lock.
+static void note_broken(struct lmdb_store *store, int rc) {
+    // MDB_BAD_TXN: LMDB kept the first one to itself.
+    bool damaged = rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_BAD_TXN;
+    if (store->broken || (rc != MDB_PANIC && !damaged))
+        return;
+    store->broken = true;
+    store->damaged = damaged;
+    pthread_cond_signal(&store->written);
+}
+
 // Said once, until it has worked again.
 static void note_trouble(struct lmdb_store *store, const char *what, int rc) {
     char why[sizeof store->stats.why];
     snprintf(why, sizeof why, "%s: %s", what, mdb_strerror(rc));
     pthread_mutex_lock(&store->lock);
+    note_broken(store, rc);
     bool is_new = store->stats.state != PCR_STORE_DOWN;
     store->stats.state = PCR_STORE_DOWN;
     memcpy(store->stats.why, why, sizeof why);
@@ -120,51 +106,73 @@ static void note_success(struct lmdb_store *store) {
 }
 
 // --- gets ---------------------------------------------------------------------------------------
-static void count_get(struct lmdb_store *store, enum pcr_store_found found, uint64_t took_ns) {
+static void count_get(struct lmdb_store *store, enum pcr_store_found found, bool late,
+                      uint64_t took_ns) {
     pthread_mutex_lock(&store->lock);
     pcr_store_count_get(&store->stats, found, took_ns);
+    store->stats.timeouts += late;
     pthread_mutex_unlock(&store->lock);
 }
 
-static enum pcr_store_found look_up(struct lmdb_store *store, MDB_txn *txn,
-                                    const struct pcr_store_get *get, struct pcr_str *value) {
-    unsigned char name[NAME_BYTES];
-    put_name(name, &get->name);
+static enum pcr_store_found look_up(struct lmdb_store *store, const struct pcr_store_get *get,
+                                    struct pcr_str *value) {
+    unsigned char name[PCR_LMDB_NAME_BYTES];
+    pcr_lmdb_put_name(name, &get->name);
     MDB_val key = {sizeof name, name}, data;
-    int rc = mdb_get(txn, store->file.entries, &key, &data);
+    int rc = mdb_get(store->file.reading, store->file.entries, &key, &data);
     if (rc == MDB_NOTFOUND)
         return PCR_STORE_MISSING;
-    if (rc != 0)
+    if (rc != 0) {
+        note_trouble(store, "cannot read", rc);
         return PCR_STORE_FAILED;
-    if (data.mv_size < TIME_BYTES || get_be(data.mv_data) <= now_ms())
+    }
+    if (data.mv_size < PCR_LMDB_TIME_BYTES || pcr_lmdb_get_be(data.mv_data) <= now_ms())
         return PCR_STORE_MISSING;
-    *value = (struct pcr_str){(const char *)data.mv_data + TIME_BYTES, data.mv_size - TIME_BYTES};
+    *value = (struct pcr_str){(const char *)data.mv_data + PCR_LMDB_TIME_BYTES,
+                              data.mv_size - PCR_LMDB_TIME_BYTES};
     return PCR_STORE_FOUND;
 }
 
-static void answer_gets(struct lmdb_store *store, MDB_txn *txn, struct pcr_list *gets) {
-    int rc = mdb_txn_renew(txn);
-    if (rc == MDB_READERS_FULL) { // of processes that were killed
-        mdb_reader_check(store->file.env, NULL);
-        rc = mdb_txn_renew(txn);
-    }
-    while (!pcr_list_empty(gets)) {
+static void answer_get(struct lmdb_store *store, struct pcr_store_get *get, bool can_read) {
+    struct pcr_str value = {NULL, 0};
+    enum pcr_store_found found = PCR_STORE_FAILED;
+    bool late = pcr_clock_mono_ns() - get->asked_ns >= GET_NS_MAX;
+    if (can_read && !late)
+        found = look_up(store, get, &value);
+    count_get(store, found, late, pcr_clock_mono_ns() - get->asked_ns);
+    get->done(get, found, value);
+}
+
+// The thread that writes maps the file anew, where another process has made it larger.
+static void ask_for_remap(struct lmdb_store *store) {
+    pthread_mutex_lock(&store->lock);
+    store->remap = true;
+    pthread_cond_signal(&store->written);
+    pthread_mutex_unlock(&store->lock);
+}
+
+static size_t answer_gets(struct lmdb_store *store, struct pcr_list *gets) {
+    struct pcr_lmdb_file *file = &store->file;
+    size_t n = 0;
+    pthread_mutex_lock(&file->map_lock);
+    int rc = file->unmapped ? ENOENT : mdb_txn_renew(file->reading);
+    if (rc == MDB_MAP_RESIZED)
+        ask_for_remap(store);
+    else if (rc != 0 && !file->unmapped)
+        note_trouble(store, "cannot read", rc);
+    for (; !pcr_list_empty(gets); n++) {
         struct pcr_store_get *get = PCR_LIST_ENTRY(gets->next, struct pcr_store_get, node);
         pcr_list_remove(&get->node);
-        struct pcr_str value = {NULL, 0};
-        uint64_t waited_ns = pcr_clock_mono_ns() - get->asked_ns;
-        enum pcr_store_found found =
-            rc == 0 && waited_ns < GET_NS_MAX ? look_up(store, txn, get, &value) : PCR_STORE_FAILED;
-        count_get(store, found, pcr_clock_mono_ns() - get->asked_ns);
-        get->done(get, found, value);
+        answer_get(store, get, rc == 0);
     }
     if (rc == 0)
-        mdb_txn_reset(txn);
+        mdb_txn_reset(file->reading);
+    pthread_mutex_unlock(&file->map_lock);
+    return n;
 }
 
 static void *read_thread(void *arg) {
     struct lmdb_store *store = arg;
-    MDB_txn *txn = store->file.reading;
     pthread_mutex_lock(&store->lock);
     while (!store->stop || store->n_gets > 0) {
         if (store->n_gets == 0) {
@@ -174,268 +182,126 @@ static void *read_thread(void *arg) {
         struct pcr_list gets;
         pcr_list_init(&gets);
         pcr_list_move(&gets, &store->gets);
-        store->n_gets = 0;
         pthread_mutex_unlock(&store->lock);
-        answer_gets(store, txn, &gets);
+        size_t n = answer_gets(store, &gets);
         pthread_mutex_lock(&store->lock);
+        store->n_gets -= n;
     }
     pthread_mutex_unlock(&store->lock);
     return NULL;
 }
 
-// --- writing, in a transaction ------------------------------------------------------------------
-static size_t changes_max(const struct lmdb_store *store) { // of one transaction
-    size_t most = store->file.map_bytes / PAGE_BYTES / PAGES_A_WRITE;
-    return most < BATCH_WRITES ? most : BATCH_WRITES;
-}
-
-static int drop_expiry(struct lmdb_store *store, MDB_txn *txn, const unsigned char *name,
-                       uint64_t expires_ms) {
-    unsigned char row[TIME_BYTES + NAME_BYTES];
-    put_be(row, expires_ms);
-    memcpy(row + TIME_BYTES, name, NAME_BYTES);
-    MDB_val key = {sizeof row, row};
-    int rc = mdb_del(txn, store->file.expiry, &key, NULL);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int put_value(struct lmdb_store *store, MDB_txn *txn, const struct write *write) {
-    unsigned char row[TIME_BYTES + NAME_BYTES];
-    put_be(row, write->expires_ms);
-    put_name(row + TIME_BYTES, &write->name);
-    MDB_val key = {NAME_BYTES, row + TIME_BYTES}, data;
-    int rc = mdb_get(txn, store->file.entries, &key, &data);
-    if (rc == 0 && data.mv_size >= TIME_BYTES)
-        rc = drop_expiry(store, txn, row + TIME_BYTES, get_be(data.mv_data));
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return rc;
-    data = (MDB_val){TIME_BYTES + write->n_bytes, NULL};
-    rc = mdb_put(txn, store->file.entries, &key, &data, MDB_RESERVE);
-    if (rc != 0)
-        return rc;
-    put_be(data.mv_data, write->expires_ms);
-    memcpy((char *)data.mv_data + TIME_BYTES, write->bytes, write->n_bytes);
-    key = (MDB_val){sizeof row, row};
-    data = (MDB_val){0, NULL};
-    return mdb_put(txn, store->file.expiry, &key, &data, 0);
-}
-
-static bool is_meant(const struct pcr_store_purge *purge, const struct pcr_store_name *name) {
-    return (!purge->by_model || purge->name.model == name->model) &&
-           (!purge->by_tenant || purge->name.tenant == name->tenant) &&
-           (!purge->by_key || (purge->name.hi == name->hi && purge->name.lo == name->lo));
-}
-
-static int purge_all(struct lmdb_store *store, MDB_txn *txn, int64_t *removed) {
-    MDB_stat stat_;
-    int rc = mdb_stat(txn, store->file.entries, &stat_);
-    if (rc == 0)
-        rc = mdb_drop(txn, store->file.entries, 0);
-    if (rc == 0)
-        rc = mdb_drop(txn, store->file.expiry, 0);
-    *removed = rc == 0 ? (int64_t)stat_.ms_entries : 0;
-    return rc;
-}
-
-// What has a model lies together; without one all entries are looked at.
-static int purge_entries(struct lmdb_store *store, MDB_txn *txn,
-                         const struct pcr_store_purge *purge, int64_t *removed) {
-    MDB_cursor *cursor;
-    if (!purge->by_model && !purge->by_tenant && !purge->by_key)
-        return purge_all(store, txn, removed);
-    struct pcr_store_name first = {.model = purge->by_model ? purge->name.model : 0};
-    if (purge->by_model && purge->by_tenant)
-        first.tenant = purge->name.tenant;
-    if (purge->by_model && purge->by_tenant && purge->by_key)
-        first = purge->name;
-    unsigned char name[NAME_BYTES];
-    put_name(name, &first);
-    MDB_val key = {sizeof name, name}, data;
-    int rc = mdb_cursor_open(txn, store->file.entries, &cursor);
-    if (rc != 0)
-        return rc;
-    for (rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE); rc == 0;
-         rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
-        struct pcr_store_name at = get_name(key.mv_data);
-        bool beyond = (purge->by_model && at.model != purge->name.model) ||
-                      (purge->by_model && purge->by_tenant && at.tenant != purge->name.tenant);
-        if (beyond)
-            break;
-        if (!is_meant(purge, &at))
-            continue;
-        memcpy(name, key.mv_data, sizeof name);
-        rc = drop_expiry(store, txn, name, get_be(data.mv_data));
-        if (rc == 0)
-            rc = mdb_cursor_del(cursor, 0);
-        if (rc != 0)
-            break;
-        ++*removed;
-        if (purge->by_model && purge->by_tenant && purge->by_key)
-            break;
-    }
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-// Takes out, in the order of expiry, up to `most` entries that expire by then.
-static int drop_first(struct lmdb_store *store, MDB_txn *txn, uint64_t until_ms, size_t most,
-                      uint64_t *dropped) {
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, store->file.expiry, &cursor);
-    if (rc != 0)
-        return rc;
-    MDB_val key, data;
-    while (most-- > 0 && (rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) == 0) {
-        if (key.mv_size != TIME_BYTES + NAME_BYTES || get_be(key.mv_data) > until_ms)
-            break;
-        unsigned char name[NAME_BYTES];
-        memcpy(name, (const char *)key.mv_data + TIME_BYTES, sizeof name);
-        MDB_val entry = {sizeof name, name};
-        rc = mdb_del(txn, store->file.entries, &entry, NULL);
-        if (rc == 0 || rc == MDB_NOTFOUND)
-            rc = mdb_cursor_del(cursor, 0);
-        if (rc != 0)
-            break;
-        ++*dropped;
-    }
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int used_share(struct lmdb_store *store, MDB_txn *txn, double *share, uint64_t *entries) {
-    MDB_stat a, b;
-    int rc = mdb_stat(txn, store->file.entries, &a);
-    if (rc == 0)
-        rc = mdb_stat(txn, store->file.expiry, &b);
-    if (rc != 0)
-        return rc;
-    size_t pages = a.ms_branch_pages + a.ms_leaf_pages + a.ms_overflow_pages + b.ms_branch_pages +
-                   b.ms_leaf_pages + b.ms_overflow_pages;
-    *share = (double)pages * a.ms_psize / (double)store->file.map_bytes;
-    *entries = a.ms_entries;
-    store->file.used_bytes = pages * a.ms_psize;
-    return 0;
-}
-
-static int make_room(struct lmdb_store *store, MDB_txn *txn, uint64_t *evicted) {
-    double share;
-    uint64_t entries;
-    int rc = used_share(store, txn, &share, &entries);
-    if (rc != 0 || share < FULL_SHARE)
-        return rc;
-    uint64_t before = *evicted;
-    do {
-        size_t some = (size_t)(entries / 64) + 1;
-        rc = drop_first(store, txn, UINT64_MAX, some, evicted);
-        if (rc == 0)
-            rc = used_share(store, txn, &share, &entries);
-    } while (rc == 0 && share > EMPTIED_SHARE && entries > 0 &&
-             *evicted - before < 2 * changes_max(store));
-    return rc;
-}
-
-// --- writing, a batch at a time -----------------------------------------------------------------
-struct outcome {
-    uint64_t puts, removed, expired, evicted, entries;
-};
-
-static int apply(struct lmdb_store *store, MDB_txn *txn, struct pcr_list *writes,
-                 struct outcome *outcome) {
-    int rc = drop_first(store, txn, now_ms(), changes_max(store), &outcome->expired);
-    if (rc == 0)
-        rc = make_room(store, txn, &outcome->evicted);
-    PCR_LIST_FOR_EACH(node, writes) {
-        struct write *write = PCR_LIST_ENTRY(node, struct write, node);
-        int64_t removed = 0;
-        if (rc != 0)
-            return rc;
-        if (write->purge) {
-            rc = purge_entries(store, txn, write->purge, &removed);
-            write->expires_ms = (uint64_t)removed;
-            outcome->removed += (uint64_t)removed;
-        } else {
-            rc = put_value(store, txn, write);
-            outcome->puts++;
-        }
-    }
-    double share;
-    return rc != 0 ? rc : used_share(store, txn, &share, &outcome->entries);
-}
-
-static int commit(struct lmdb_store *store, struct pcr_list *writes, struct outcome *outcome) {
-    MDB_txn *txn;
-    *outcome = (struct outcome){0};
-    int rc = mdb_txn_begin(store->file.env, NULL, 0, &txn);
-    if (rc != 0)
-        return rc;
-    rc = apply(store, txn, writes, outcome);
-    if (rc != 0) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    return mdb_txn_commit(txn);
-}
-
-static void free_writes(struct pcr_list *writes, int rc) {
-    PCR_LIST_FOR_EACH_SAFE(node, after, writes) {
-        struct write *write = PCR_LIST_ENTRY(node, struct write, node);
-        if (write->purge)
-            write->purge->done(write->purge, rc == 0 ? (int64_t)write->expires_ms : PACER_EIO);
-        free(write);
-    }
-}
-
-// More was needed than make_room keeps free. What is given up can be used by the transaction after
-// the next, so there are two.
-static int empty_half(struct lmdb_store *store) {
-    struct pcr_list none;
-    struct outcome outcome;
-    pcr_list_init(&none);
-    store->file.map_bytes /= 2; // for make_room: as if it was that full
-    int rc = commit(store, &none, &outcome);
-    store->file.map_bytes *= 2;
-    return rc == 0 ? commit(store, &none, &outcome) : rc;
-}
-
-static void do_writes(struct lmdb_store *store, struct pcr_list *writes, size_t n) {
-    struct outcome outcome;
-    int rc = commit(store, writes, &outcome);
-    for (int tries = 0; rc == MDB_MAP_FULL && tries < 3; tries++)
-        rc = empty_half(store) == 0 ? commit(store, writes, &outcome) : rc;
+// --- writing ------------------------------------------------------------------------------------
+static void note_outcome(struct lmdb_store *store, int rc, const struct pcr_lmdb_outcome *outcome) {
+    bool changed = outcome->puts + outcome->expired + outcome->evicted + outcome->purged > 0;
     if (rc != 0)
         note_trouble(store, "cannot write", rc);
-    else
+    else if (changed) // else nothing was written
         note_success(store);
     pthread_mutex_lock(&store->lock);
     struct pcr_store_stats *stats = &store->stats;
+    stats->puts += outcome->puts;
+    stats->expired += outcome->expired;
+    stats->evicted += outcome->evicted;
+    stats->removed += outcome->purged;
     if (rc == 0) {
-        stats->puts += outcome.puts;
-        stats->removed += outcome.removed;
-        stats->expired += outcome.expired;
-        stats->evicted += outcome.evicted;
-        stats->entries = outcome.entries;
-        stats->bytes = store->file.used_bytes;
-    } else {
-        stats->dropped += n;
+        stats->entries = outcome->entries;
+        stats->bytes = outcome->used_bytes;
     }
+    store->more = rc == 0 && outcome->more;
     pthread_mutex_unlock(&store->lock);
-    free_writes(writes, rc);
 }
 
-static size_t take_writes(struct lmdb_store *store, struct pcr_list *writes) {
-    size_t n = 0, bytes = 0;
-    while (n < changes_max(store) && bytes < store->file.map_bytes / BATCH_SHARE &&
-           !pcr_list_empty(&store->writes)) {
-        struct write *write = PCR_LIST_ENTRY(store->writes.next, struct write, node);
-        pcr_list_remove(&write->node);
-        pcr_list_push_back(writes, &write->node);
-        store->write_bytes -= write->n_bytes;
-        store->n_writes--;
-        bytes += write->n_bytes;
+// In one transaction, and then in others what has to go for it.
+static int write_values(struct lmdb_store *store, const struct pcr_list *puts,
+                        struct pcr_lmdb_outcome *outcome) {
+    struct pcr_list none;
+    pcr_list_init(&none);
+    int rc = pcr_lmdb_write(&store->file, puts, now_ms(), outcome);
+    for (int tries = 0; rc == MDB_MAP_FULL && tries < ROOM_TRIES; tries++) {
+        int room = pcr_lmdb_make_room(&store->file, outcome);
+        rc = room == 0 ? pcr_lmdb_write(&store->file, puts, now_ms(), outcome) : room;
+    }
+    for (int tries = 0; rc == 0 && outcome->more && tries < CLEAN_TRIES; tries++)
+        rc = pcr_lmdb_write(&store->file, &none, now_ms(), outcome);
+    return rc;
+}
+
+static void do_values(struct lmdb_store *store, struct pcr_list *puts, size_t n) {
+    struct pcr_lmdb_outcome outcome = {0};
+    int rc = write_values(store, puts, &outcome);
+    note_outcome(store, rc, &outcome);
+    PCR_LIST_FOR_EACH_SAFE(node, after, puts) {
+        free(PCR_LIST_ENTRY(node, struct write, put.node));
+    }
+    pthread_mutex_lock(&store->lock);
+    store->stats.dropped += n - outcome.puts;
+    pthread_mutex_unlock(&store->lock);
+}
+
+static bool is_too_late(struct lmdb_store *store) {
+    pthread_mutex_lock(&store->lock);
+    bool late = store->stop && pcr_clock_mono_ns() - store->stop_ns > END_NS;
+    pthread_mutex_unlock(&store->lock);
+    return late;
+}
+
+static int64_t purge_values(struct lmdb_store *store, const struct pcr_store_purge *purge,
+                            struct pcr_lmdb_outcome *outcome, int *rc) {
+    struct pcr_lmdb_purging purging = {0};
+    *rc = 0;
+    for (int tries = 0; *rc == 0 && !purging.ended;) {
+        if (is_too_late(store))
+            return PACER_ECANCELED;
+        *rc = pcr_lmdb_purge(&store->file, purge, &purging, outcome);
+        if (*rc == MDB_MAP_FULL && tries++ < ROOM_TRIES)
+            *rc = pcr_lmdb_make_room(&store->file, outcome);
+    }
+    outcome->purged = (uint64_t)purging.removed;
+    return *rc == 0 ? purging.removed : PACER_EIO;
+}
+
+// Unless it was left to somebody else meanwhile.
+static void do_purge(struct lmdb_store *store, struct write *write) {
+    struct pcr_lmdb_outcome outcome = {0};
+    struct pcr_store_purge purge = *write->purge; // that of the caller may be gone when it is left
+    int rc;
+    int64_t removed = purge_values(store, &purge, &outcome, &rc);
+    note_outcome(store, rc, &outcome);
+    pthread_mutex_lock(&store->lock);
+    bool ours = store->purging != NULL;
+    store->purging = NULL;
+    pthread_mutex_unlock(&store->lock);
+    if (ours)
+        write->purge->done(write->purge, removed);
+    free(write);
+}
+
+// --- the writing thread -------------------------------------------------------------------------
+static struct write *first_write(struct lmdb_store *store) {
+    return pcr_list_empty(&store->writes)
+               ? NULL
+               : PCR_LIST_ENTRY(store->writes.next, struct write, put.node);
+}
+
+static void take_out(struct lmdb_store *store, struct write *write) {
+    pcr_list_remove(&write->put.node);
+    store->write_bytes -= write->put.value.len;
+    store->n_writes--;
+    store->in_haste = store->in_haste && store->n_writes > 0;
+}
+
+// Values up to the next purge, as many as one transaction takes.
+static size_t take_values(struct lmdb_store *store, struct pcr_list *puts) {
+    size_t n = 0, bytes = 0, most = pcr_lmdb_changes_max(&store->file);
+    struct write *write;
+    while ((write = first_write(store)) && !write->purge && n < most &&
+           bytes < store->file.map_bytes / BATCH_SHARE) {
+        take_out(store, write);
+        pcr_list_push_back(puts, &write->put.node);
+        bytes += write->put.value.len;
         n++;
     }
-    if (store->n_writes == 0)
-        store->in_haste = false;
     return n;
 }
 
@@ -445,40 +311,130 @@ static bool are_due(const struct lmdb_store *store, uint64_t now_ns) {
             store->write_bytes >= GATHER_BYTES || now_ns >= store->first_write_ns + GATHER_NS);
 }
 
-static void wait_until(struct lmdb_store *store, uint64_t at_ns) {
+// Under the lock, which it gives back meanwhile.
+static void mend(struct lmdb_store *store) {
+    struct pacer_error err;
+    bool damaged = store->damaged;
+    pthread_mutex_unlock(&store->lock);
+    int rc = pcr_lmdb_reopen(&store->file, damaged, &err);
+    pthread_mutex_lock(&store->lock);
+    store->broken = rc < 0;
+    if (rc < 0)
+        snprintf(store->stats.why, sizeof store->stats.why, "%.159s", err.message);
+    pthread_mutex_unlock(&store->lock);
+    if (rc == 0)
+        note_success(store);
+    pthread_mutex_lock(&store->lock);
+}
+
+// Under the lock, which it gives back meanwhile.
+static void do_turn(struct lmdb_store *store, bool due) {
+    struct pcr_list puts;
+    pcr_list_init(&puts);
+    struct write *first = due ? first_write(store) : NULL;
+    size_t n = 0;
+    if (first && first->purge) {
+        take_out(store, first);
+        store->purging = first->purge;
+    } else {
+        n = due ? take_values(store, &puts) : 0;
+    }
+    bool more = store->more, remap = store->remap;
+    store->remap = false;
+    pthread_mutex_unlock(&store->lock);
+    if (remap)
+        pcr_lmdb_remap(&store->file, 0);
+    if (first && first->purge)
+        do_purge(store, first);
+    else if (n > 0 || more || pcr_lmdb_has_expired(&store->file, now_ms()))
+        do_values(store, &puts, n);
+    pthread_mutex_lock(&store->lock);
+}
+
+static void end_purges(struct pcr_list *writes) {
+    PCR_LIST_FOR_EACH_SAFE(node, after, writes) {
+        struct write *write = PCR_LIST_ENTRY(node, struct write, put.node);
+        write->purge->done(write->purge, PACER_ECANCELED);
+        free(write);
+    }
+}
+
+// Under the lock. What waits is not written any more; purges are to be ended by the caller.
+static void drop_waiting(struct lmdb_store *store, struct pcr_list *purges) {
+    struct write *write;
+    while ((write = first_write(store))) {
+        take_out(store, write);
+        if (write->purge) {
+            pcr_list_push_back(purges, &write->put.node);
+        } else {
+            store->stats.dropped++;
+            free(write);
+        }
+    }
+}
+
+static void wait_until(struct lmdb_store *store, pthread_cond_t *cond, uint64_t at_ns) {
     struct timespec at = {.tv_sec = (time_t)(at_ns / PCR_NS_PER_S),
                           .tv_nsec = (long)(at_ns % PCR_NS_PER_S)};
-    pthread_cond_timedwait(&store->written, &store->lock, &at);
+    pthread_cond_timedwait(cond, &store->lock, &at);
+}
+
+static void free_store(struct lmdb_store *store) {
+    pcr_lmdb_close(&store->file);
+    pthread_cond_destroy(&store->got);
+    pthread_cond_destroy(&store->written);
+    pthread_cond_destroy(&store->gone);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+// Under the lock. Until when there is nothing to do; at_ns is when the file is swept.
+static uint64_t next_ns(const struct lmdb_store *store, uint64_t at_ns) {
+    if (store->remap || store->more)
+        return 0;
+    if (store->n_writes > 0 && store->first_write_ns + GATHER_NS < at_ns)
+        return store->first_write_ns + GATHER_NS;
+    return at_ns;
+}
+
+// Under the lock. Until the end, or until that takes too long.
+static void write_on(struct lmdb_store *store) {
+    uint64_t sweep_ns = pcr_clock_mono_ns() + SWEEP_NS, mend_ns = 0;
+    for (;;) {
+        uint64_t now_ns = pcr_clock_mono_ns(), at_ns = next_ns(store, sweep_ns);
+        bool due = are_due(store, now_ns);
+        if (store->stop && (store->n_writes == 0 || now_ns - store->stop_ns > END_NS))
+            return;
+        if (store->broken && now_ns >= mend_ns) {
+            mend(store);
+            mend_ns = pcr_clock_mono_ns() + MEND_NS;
+        } else if (due || now_ns >= at_ns) {
+            if (due)
+                store->first_write_ns = now_ns; // of those left
+            do_turn(store, due);
+            sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
+        } else {
+            wait_until(store, &store->written, at_ns);
+        }
+    }
 }
 
 static void *write_thread(void *arg) {
     struct lmdb_store *store = arg;
-    uint64_t sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
+    struct pcr_list purges;
+    pcr_list_init(&purges);
     pthread_mutex_lock(&store->lock);
-    for (;;) {
-        uint64_t now_ns = pcr_clock_mono_ns();
-        bool due = are_due(store, now_ns);
-        if (store->stop && (store->n_writes == 0 || now_ns > store->stop_ns))
-            break;
-        if (!due && now_ns < sweep_ns) {
-            uint64_t at_ns = sweep_ns;
-            if (store->n_writes > 0 && store->first_write_ns + GATHER_NS < at_ns)
-                at_ns = store->first_write_ns + GATHER_NS;
-            wait_until(store, at_ns);
-            continue;
-        }
-        struct pcr_list writes;
-        pcr_list_init(&writes);
-        size_t n = due ? take_writes(store, &writes) : 0;
-        store->first_write_ns = now_ns; // of those left
-        pthread_mutex_unlock(&store->lock);
-        if (n > 0 || pcr_lmdb_has_expired(&store->file, now_ms()))
-            do_writes(store, &writes, n);
-        sweep_ns = pcr_clock_mono_ns() + SWEEP_NS;
-        pthread_mutex_lock(&store->lock);
-    }
-    free_writes(&store->writes, ECANCELED);
+    write_on(store);
+    drop_waiting(store, &purges);
     pthread_mutex_unlock(&store->lock);
+    end_purges(&purges);
+    pthread_mutex_lock(&store->lock);
+    bool left = store->left;
+    store->ended = true;
+    pthread_cond_signal(&store->gone);
+    pthread_mutex_unlock(&store->lock);
+    if (left)
+        free_store(store);
     return NULL;
 }
 
@@ -502,41 +458,52 @@ static void lmdb_get(struct pcr_store *base, struct pcr_store_get *get) {
 }
 
 static bool queue_write(struct lmdb_store *store, struct write *write) {
+    size_t n_bytes = write->put.value.len;
     pthread_mutex_lock(&store->lock);
     bool taken =
         !store->stop && (write->purge || (store->n_writes < WRITES_MAX &&
-                                          store->write_bytes + write->n_bytes <= WRITE_BYTES_MAX));
+                                          store->write_bytes + n_bytes <= WRITE_BYTES_MAX));
     if (taken) {
         if (store->n_writes++ == 0)
             store->first_write_ns = pcr_clock_mono_ns();
-        store->write_bytes += write->n_bytes;
+        store->write_bytes += n_bytes;
         store->in_haste = store->in_haste || write->purge;
-        pcr_list_push_back(&store->writes, &write->node);
+        pcr_list_push_back(&store->writes, &write->put.node);
         if (store->n_writes == 1 || are_due(store, store->first_write_ns))
             pthread_cond_signal(&store->written);
-    } else {
-        store->stats.dropped++;
     }
     pthread_mutex_unlock(&store->lock);
     return taken;
 }
 
+static struct write *copy_value(const struct pcr_store_name *name, struct pcr_str value,
+                                uint64_t ttl_ms) {
+    struct write *write = malloc(sizeof *write + value.len);
+    if (!write)
+        return NULL;
+    uint64_t now = now_ms();
+    uint64_t expires_ms = ttl_ms > UINT64_MAX - now ? UINT64_MAX : now + ttl_ms;
+    *write = (struct write){
+        .put = {.name = *name, .expires_ms = expires_ms, .value = {write->bytes, value.len}}};
+    pcr_list_init(&write->put.node);
+    if (value.len)
+        memcpy(write->bytes, value.ptr, value.len);
+    return write;
+}
+
 static bool lmdb_put(struct pcr_store *base, const struct pcr_store_name *name,
                      struct pcr_str value, uint64_t ttl_ms) {
     struct lmdb_store *store = store_of(base);
-    struct write *write = malloc(sizeof *write + value.len);
-    if (!write)
-        return false;
-    uint64_t now = now_ms();
-    *write = (struct write){.name = *name,
-                            .expires_ms = ttl_ms > UINT64_MAX - now ? UINT64_MAX : now + ttl_ms,
-                            .n_bytes = value.len};
-    memcpy(write->bytes, value.ptr, value.len);
     // What alone would fill the file is not worth what would have to go.
-    bool taken = value.len < store->file.map_bytes / VALUE_SHARE && queue_write(store, write);
-    if (!taken)
-        free(write);
-    return taken;
+    bool fits = value.len < store->file.bytes_max / VALUE_SHARE;
+    struct write *write = fits ? copy_value(name, value, ttl_ms) : NULL;
+    if (write && queue_write(store, write))
+        return true;
+    free(write);
+    pthread_mutex_lock(&store->lock);
+    store->stats.dropped++;
+    pthread_mutex_unlock(&store->lock);
+    return false;
 }
 
 static void lmdb_purge(struct pcr_store *base, struct pcr_store_purge *purge) {
@@ -556,21 +523,44 @@ static void lmdb_stats(struct pcr_store *base, struct pcr_store_stats *out) {
     pthread_mutex_unlock(&store->lock);
 }
 
+// Under the lock. Whoever has been waiting for the writer for so long hears that now.
+static void leave_writer(struct lmdb_store *store, struct pcr_list *purges,
+                         struct pcr_store_purge **purging) {
+    store->left = true;
+    *purging = store->purging;
+    store->purging = NULL;
+    drop_waiting(store, purges);
+    pthread_detach(store->writer);
+    pcr_log(PCR_LOG_WARN, "cache", "%s: another process or the disk holds a write up; it is left",
+            store->file.path);
+}
+
 static void lmdb_destroy(struct pcr_store *base) {
     struct lmdb_store *store = store_of(base);
+    struct pcr_store_purge *purging = NULL;
+    struct pcr_list purges;
+    pcr_list_init(&purges);
     pthread_mutex_lock(&store->lock);
+    store->stop_ns = pcr_clock_mono_ns();
     store->stop = true;
-    store->stop_ns = pcr_clock_mono_ns() + STOP_NS_MAX;
     pthread_cond_signal(&store->got);
     pthread_cond_signal(&store->written);
     pthread_mutex_unlock(&store->lock);
     pthread_join(store->reader, NULL);
-    pthread_join(store->writer, NULL);
-    pcr_lmdb_close(&store->file);
-    pthread_cond_destroy(&store->got);
-    pthread_cond_destroy(&store->written);
-    pthread_mutex_destroy(&store->lock);
-    free(store);
+    pthread_mutex_lock(&store->lock);
+    while (!store->ended && pcr_clock_mono_ns() - store->stop_ns < LEAVE_NS)
+        wait_until(store, &store->gone, store->stop_ns + LEAVE_NS);
+    bool ended = store->ended;
+    if (!ended)
+        leave_writer(store, &purges, &purging);
+    pthread_mutex_unlock(&store->lock); // after this it may be gone
+    if (ended) {
+        pthread_join(store->writer, NULL);
+        free_store(store);
+    }
+    end_purges(&purges);
+    if (purging)
+        purging->done(purging, PACER_ECANCELED);
 }
 
 static const struct pcr_store_ops ops = {
@@ -593,6 +583,7 @@ static struct lmdb_store *make_store(void) {
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->got, &monotonic);
     pthread_cond_init(&store->written, &monotonic);
+    pthread_cond_init(&store->gone, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pcr_list_init(&store->gets);
     pcr_list_init(&store->writes);
