@@ -82,7 +82,7 @@ static int measure(struct pcr_lmdb_file *file, struct length *length) {
 // In a transaction, so that nobody else writes meanwhile. The file is made as long as it should be,
 // with zeros, so that looking at it is safe.
 static int check_missing(struct pcr_lmdb_file *file) {
-    struct length length;
+    struct length length = {0};
     size_t n_free = 0;
     int rc = measure(file, &length);
     if (rc != 0 || length.pages >= length.needed)
@@ -96,7 +96,7 @@ static int check_missing(struct pcr_lmdb_file *file) {
 }
 
 int pcr_lmdb_check_length(struct pcr_lmdb_file *file, size_t *needed_bytes) {
-    struct length length;
+    struct length length = {0};
     MDB_txn *txn;
     int rc = measure(file, &length);
     if (rc != 0)
@@ -132,7 +132,7 @@ static int go_through_table(MDB_txn *txn, MDB_dbi table) {
 
 int pcr_lmdb_go_through(struct pcr_lmdb_file *file) {
     MDB_txn *txn;
-    struct length length;
+    struct length length = {0};
     size_t n;
     char zero[64] = {0};
     MDB_val key = {sizeof zero, zero}, data = key;

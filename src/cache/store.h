@@ -85,8 +85,9 @@ struct pcr_store_lmdb_options {
     bool try_in_child;
 };
 // PACER_EINVAL (another program's file), PACER_EIO (no permission, no room) with what to do about
-// it. A file that is damaged or of an older version is set aside (…/data.mdb.bad) and begun anew,
-// with a warning in the log: it is a cache.
+// it. A file that is damaged or of an older version is set aside (…/data.mdb.bad), one larger than
+// bytes_max removed; both begin anew, with a warning in the log: it is a cache. Where even a second
+// process, or the disk, holds a write up for good, destroy leaves the writing thread to itself.
 int pcr_store_lmdb_open(const struct pcr_store_lmdb_options *options, struct pcr_store **out,
                         struct pacer_error *err);
 

@@ -351,25 +351,18 @@ static void do_turn(struct lmdb_store *store, bool due) {
     pthread_mutex_lock(&store->lock);
 }
 
-static void end_purges(struct pcr_list *writes) {
-    PCR_LIST_FOR_EACH_SAFE(node, after, writes) {
-        struct write *write = PCR_LIST_ENTRY(node, struct write, put.node);
-        write->purge->done(write->purge, PACER_ECANCELED);
-        free(write);
-    }
+// Under the lock. What waits is not written any more: see end_writes.
+static void take_waiting(struct lmdb_store *store, struct pcr_list *writes) {
+    pcr_list_move(writes, &store->writes);
+    store->n_writes = store->write_bytes = 0;
 }
 
-// Under the lock. What waits is not written any more; purges are to be ended by the caller.
-static void drop_waiting(struct lmdb_store *store, struct pcr_list *purges) {
-    struct write *write;
-    while ((write = first_write(store))) {
-        take_out(store, write);
-        if (write->purge) {
-            pcr_list_push_back(purges, &write->put.node);
-        } else {
-            store->stats.dropped++;
-            free(write);
-        }
+static void end_writes(struct pcr_list *writes) {
+    PCR_LIST_FOR_EACH_SAFE(node, after, writes) {
+        struct write *write = PCR_LIST_ENTRY(node, struct write, put.node);
+        if (write->purge)
+            write->purge->done(write->purge, PACER_ECANCELED);
+        free(write);
     }
 }
 
@@ -421,13 +414,13 @@ static void write_on(struct lmdb_store *store) {
 
 static void *write_thread(void *arg) {
     struct lmdb_store *store = arg;
-    struct pcr_list purges;
-    pcr_list_init(&purges);
+    struct pcr_list writes;
+    pcr_list_init(&writes);
     pthread_mutex_lock(&store->lock);
     write_on(store);
-    drop_waiting(store, &purges);
+    take_waiting(store, &writes);
     pthread_mutex_unlock(&store->lock);
-    end_purges(&purges);
+    end_writes(&writes);
     pthread_mutex_lock(&store->lock);
     bool left = store->left;
     store->ended = true;
@@ -524,12 +517,12 @@ static void lmdb_stats(struct pcr_store *base, struct pcr_store_stats *out) {
 }
 
 // Under the lock. Whoever has been waiting for the writer for so long hears that now.
-static void leave_writer(struct lmdb_store *store, struct pcr_list *purges,
+static void leave_writer(struct lmdb_store *store, struct pcr_list *writes,
                          struct pcr_store_purge **purging) {
     store->left = true;
     *purging = store->purging;
     store->purging = NULL;
-    drop_waiting(store, purges);
+    take_waiting(store, writes);
     pthread_detach(store->writer);
     pcr_log(PCR_LOG_WARN, "cache", "%s: another process or the disk holds a write up; it is left",
             store->file.path);
@@ -538,8 +531,8 @@ static void leave_writer(struct lmdb_store *store, struct pcr_list *purges,
 static void lmdb_destroy(struct pcr_store *base) {
     struct lmdb_store *store = store_of(base);
     struct pcr_store_purge *purging = NULL;
-    struct pcr_list purges;
-    pcr_list_init(&purges);
+    struct pcr_list writes;
+    pcr_list_init(&writes);
     pthread_mutex_lock(&store->lock);
     store->stop_ns = pcr_clock_mono_ns();
     store->stop = true;
@@ -552,13 +545,13 @@ static void lmdb_destroy(struct pcr_store *base) {
         wait_until(store, &store->gone, store->stop_ns + LEAVE_NS);
     bool ended = store->ended;
     if (!ended)
-        leave_writer(store, &purges, &purging);
+        leave_writer(store, &writes, &purging);
     pthread_mutex_unlock(&store->lock); // after this it may be gone
     if (ended) {
         pthread_join(store->writer, NULL);
         free_store(store);
     }
-    end_purges(&purges);
+    end_writes(&writes);
     if (purging)
         purging->done(purging, PACER_ECANCELED);
 }
