@@ -14,6 +14,7 @@
 
 #include <hiredis/hiredis_ssl.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,6 +24,7 @@
 #define PAUSE_MAX_MS 5000
 #define UNREAD_BYTES_MAX ((size_t)96 << 20) // a value is 64 MiB at most
 #define ELEMENTS_MAX 65536
+#define PARTS_MAX 200000
 
 enum phase { NO_LINK, CONNECTING, GREETING, UP };
 
@@ -88,6 +90,71 @@ static void on_ready(void *ctx, bool readable, bool writable) {
         redisAsyncHandleWrite(link->redis);
 }
 
+// --- what is read -------------------------------------------------------------------------------
+// hiredis asserts that somebody waits for every answer, and takes messages of subscriptions for
+// such; it bounds neither how many parts an answer has nor how deep they lie. So its reader asks
+// here before it makes a part: what nobody asked for, and what goes too far, is no memory to it,
+// which ends the connection. The reader's own functions make the rest.
+static redisReplyObjectFunctions made_by_hiredis, guarded;
+static pthread_once_t guard_once = PTHREAD_ONCE_INIT;
+static _Thread_local unsigned n_parts; // of the answer that is being read
+
+static bool may_be(const redisReadTask *task) {
+    const redisAsyncContext *redis = task->privdata;
+    if (task->parent)
+        return ++n_parts < PARTS_MAX;
+    n_parts = 0;
+    return task->type == REDIS_REPLY_PUSH || task->type == REDIS_REPLY_ERROR || redis->replies.head;
+}
+
+// Of a push its kind comes first; we subscribe to nothing.
+static bool is_of_subscription(const redisReadTask *task, const char *text, size_t bytes) {
+    const redisReadTask *parent = task->parent;
+    return parent && parent->type == REDIS_REPLY_PUSH && task->idx == 0 &&
+           (memmem(text, bytes, "message", 7) || memmem(text, bytes, "subscribe", 9));
+}
+
+static void *make_string(const redisReadTask *task, char *text, size_t bytes) {
+    return may_be(task) && !is_of_subscription(task, text, bytes)
+               ? made_by_hiredis.createString(task, text, bytes)
+               : NULL;
+}
+static void *make_array(const redisReadTask *task, size_t n) {
+    return may_be(task) ? made_by_hiredis.createArray(task, n) : NULL;
+}
+static void *make_integer(const redisReadTask *task, long long number) {
+    return may_be(task) ? made_by_hiredis.createInteger(task, number) : NULL;
+}
+static void *make_double(const redisReadTask *task, double number, char *text, size_t bytes) {
+    return may_be(task) ? made_by_hiredis.createDouble(task, number, text, bytes) : NULL;
+}
+static void *make_nil(const redisReadTask *task) {
+    return may_be(task) ? made_by_hiredis.createNil(task) : NULL;
+}
+static void *make_bool(const redisReadTask *task, int is_true) {
+    return may_be(task) ? made_by_hiredis.createBool(task, is_true) : NULL;
+}
+
+static void make_guarded(void) {
+    redisReader *reader = redisReaderCreate(); // for its functions
+    PCR_ASSERT(reader);
+    made_by_hiredis = *reader->fn;
+    redisReaderFree(reader);
+    guarded = (redisReplyObjectFunctions){make_string,
+                                          make_array,
+                                          make_integer,
+                                          make_double,
+                                          make_nil,
+                                          make_bool,
+                                          made_by_hiredis.freeObject};
+}
+
+static void guard_reader(redisAsyncContext *redis) {
+    pthread_once(&guard_once, make_guarded);
+    redis->c.reader->fn = &guarded;
+    redis->c.reader->privdata = redis;
+}
+
 static bool attach(struct pcr_redis_link *link, redisAsyncContext *redis) {
     link->poll = pcr_poll_create(link->loop, redis->c.fd, on_ready, link);
     if (!link->poll)
@@ -100,6 +167,7 @@ static bool attach(struct pcr_redis_link *link, redisAsyncContext *redis) {
     redis->ev.delWrite = del_write;
     redis->ev.cleanup = cleanup;
     redis->c.reader->maxelements = ELEMENTS_MAX;
+    guard_reader(redis);
     return true;
 }
 

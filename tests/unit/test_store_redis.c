@@ -425,6 +425,11 @@ static void whatever_a_server_says_nothing_breaks(void **state) {
         {{">2\r\n+invalidate\r\n*1\r\n$3\r\nabc\r\n%0\r\n", "+OK\r\n$1\r\n5\r\n", "%1\r\n+a\r\n"},
          false},
         {{""}, true},
+        // Said unasked: hiredis would end the process.
+        {{"%0\r\n", "+OK\r\n$-1\r\n+OK\r\n"}, false},
+        {{"%0\r\n", "+OK\r\n$-1\r\n>3\r\n+message\r\n+c\r\n+x\r\n"}, false},
+        {{"%0\r\n", "+OK\r\n$-1\r\n>3\r\n+subscribe\r\n+c\r\n:1\r\n"}, false},
+        {{"%0\r\n", "+OK\r\n$-1\r\n*0\r\n_\r\n#t\r\n,1.5\r\n"}, false},
     };
     for (size_t i = 0; i < PCR_COUNT_OF(scripts); i++) {
         start_fake(&scripts[i]);
