@@ -100,7 +100,7 @@ static void configuration(struct pcr_buf *out) {
         "start\n"
         "at the file's directory. `${NAME}` and `${NAME:-default}` in a value stand for "
         "environment\n"
-        "variables, `$$` for a dollar sign.\n");
+        "variables, `$$` for a dollar sign. What they hold is not shown in messages.\n");
     const struct pcr_option *options = pcr_options(PCR_OPTIONS_CONFIG, &n);
     for (size_t i = 0; i < n; i++)
         key_entry(out, &options[i]);

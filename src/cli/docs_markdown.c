@@ -42,11 +42,14 @@ static const char configuration_intro[] =
     "`30s`,\n"
     "  `5min`, `1h`, `1d`.\n"
     "- **Paths** that are relative start at the configuration file's directory.\n"
-    "- **Environment variables**: `${NAME}` in a value is replaced by the variable, "
-    "`${NAME:-default}`\n"
-    "  by the default where the variable is not set or empty; `$$` is a dollar sign. It happens "
-    "after\n"
-    "  the file was parsed, so a variable cannot add keys.\n"
+    "- **Environment variables**: `${NAME}` in a value is replaced by what the variable holds,\n"
+    "  `${NAME:-default}` by the default where the variable is not set or empty; without a "
+    "default\n"
+    "  that is a fault. `$$` is a dollar sign, so `$${` is `${`. It happens after the file was "
+    "parsed:\n"
+    "  a variable cannot add keys, and keys are not looked through. A message about a value shows "
+    "the\n"
+    "  text of the file, `${NAME}`, and not what the variable holds, which may be a secret.\n"
     "- Anchors, aliases, tags, a second document and doubled keys are refused. A file is at most 1 "
     "MiB.\n"
     "- Any scalar key can be set on the command line: `--set http.idle_timeout_ms=5s`. The command "
@@ -66,8 +69,8 @@ static void cell_text(struct pcr_buf *out, const char *text) {
     }
 }
 
-static void option_row(struct pcr_buf *out, const struct pcr_option *option) {
-    pcr_buf_printf(out, "| `%s` | ", pcr_option_leaf(option));
+static void option_row(struct pcr_buf *out, const char *key, const struct pcr_option *option) {
+    pcr_buf_printf(out, "| `%s` | ", key);
     pcr_docs_type(out, option);
     pcr_buf_text(out, " | ");
     if (option->required)
@@ -105,7 +108,7 @@ static void config_tables(struct pcr_buf *out) {
     table_head(out);
     for (size_t i = 0; i < n; i++)
         if (!strchr(options[i].key, '.'))
-            option_row(out, &options[i]);
+            option_row(out, options[i].key, &options[i]);
     for (size_t i = 0; i < n; i++) {
         if (options[i].type != PCR_OPTION_SECTION)
             continue;
@@ -114,7 +117,7 @@ static void config_tables(struct pcr_buf *out) {
         table_head(out);
         for (size_t j = 0; j < n; j++)
             if (in_section(&options[j], options[i].key))
-                option_row(out, &options[j]);
+                option_row(out, pcr_option_leaf(&options[j]), &options[j]);
     }
 }
 
@@ -146,7 +149,7 @@ void pcr_docs_configuration(struct pcr_buf *out) {
         pcr_buf_printf(out, "\n### %s\n\n%s\n\n", sections[i].title, sections[i].intro);
         table_head(out);
         for (size_t j = 0; j < n; j++)
-            option_row(out, &options[j]);
+            option_row(out, options[j].key, &options[j]);
     }
 }
 

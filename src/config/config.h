@@ -135,7 +135,7 @@ struct pcr_config_faults { // in the caller's memory; at most PCR_CONFIG_FAULTS_
 // Loads a file (NULL: defaults only) and the command line's overrides ("listen" → "127.0.0.1:0", in
 // the order given) into a new configuration; all faults are collected before it gives up. 0, or
 // PACER_EINVAL/ENOTFOUND/EIO with at least one fault. ${NAME} and ${NAME:-default} in values are
-// environment variables.
+// environment variables; no fault shows what they hold.
 struct pcr_config_override {
     const char *key; // dotted: "http.body_bytes_max"
     const char *value;

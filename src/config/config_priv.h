@@ -11,18 +11,21 @@
 #define PCR_CONFIG_DEPTH_MAX 32
 #define PCR_CONFIG_NODES_MAX 65536
 #define PCR_CONFIG_VALUE_BYTES_MAX 65536 // after substitution
+#define PCR_CONFIG_TOKEN_BYTES_MIN 16    // fewer can be guessed
+#define PCR_CONFIG_TOKEN_BYTES_MAX 1024
 
 // --- faults -------------------------------------------------------------------------------------
 struct pcr_config_ctx {
     struct pcr_config *config;
     struct pcr_config_faults *faults;
-    struct pcr_arena *scratch; // the parsed file, until loading is done
-    const char *file;          // as messages call it
-    const char *dir;           // of the file, ends in a slash; "" for the current one
-    const char *flag;          // while an override is applied: "--listen"
-    const char *flag_key;      // the key it sets, which the message need not repeat
-    bool no_memory;            // said once, at the end
-    bool was_read;             // the file is a mapping, whatever is wrong in it
+    struct pcr_arena *scratch;             // the parsed file, until loading is done
+    const char *file;                      // as messages call it
+    const char *dir;                       // of the file, ends in a slash; "" for the current one
+    const char *flag;                      // while an override is applied: "--listen"
+    const char *flag_key;                  // the key it sets, which the message need not repeat
+    struct pcr_config_place ops_listen_at; // where the file has that key
+    bool no_memory;                        // said once, at the end
+    bool was_read;                         // the file is a mapping, whatever is wrong in it
 };
 
 // Adds a fault; control characters in the message become '?'. Line 0: not known.
@@ -67,6 +70,16 @@ bool pcr_yaml_parse(struct pcr_config_ctx *ctx, struct pcr_str text, struct pcr_
 bool pcr_yaml_is_null(const struct pcr_yaml_node *node);
 // "a list", "a map", "nothing", "text": for messages.
 const char *pcr_yaml_describe(const struct pcr_yaml_node *node);
+// The first member of that key; NULL also where the node is no mapping.
+const struct pcr_yaml_node *pcr_yaml_member(const struct pcr_yaml_node *mapping, const char *key);
+
+// --- environment --------------------------------------------------------------------------------
+// Whether the text of a scalar is looked through for ${…}: then it is no value yet, and the value
+// no text for a message.
+bool pcr_yaml_has_variables(const struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node);
+// The text with what the variables hold, in the configuration's arena; false after a fault.
+bool pcr_yaml_substitute(struct pcr_config_ctx *ctx, const char *where,
+                         const struct pcr_yaml_node *node, struct pcr_str *out);
 
 // --- values -------------------------------------------------------------------------------------
 // Sets the field of a row to its default; a default that does not parse is a bug.
@@ -82,21 +95,32 @@ bool pcr_yaml_text(struct pcr_config_ctx *ctx, const char *where, const struct p
 bool pcr_yaml_number(struct pcr_config_ctx *ctx, const char *where,
                      const struct pcr_yaml_node *node, double *out);
 
+// --- checks -------------------------------------------------------------------------------------
+// Holds a text, or one of a list, against what its row wants; a fault, and false if it cannot be
+// used.
+bool pcr_config_check_text(struct pcr_config_ctx *ctx, const struct pcr_option *option,
+                           const char *where, const struct pcr_yaml_node *node,
+                           struct pcr_str text);
+// It has to be there, a file, and readable.
+void pcr_config_check_file(struct pcr_config_ctx *ctx, const char *where,
+                           const struct pcr_yaml_node *node, const char *path);
+
 // --- structures ---------------------------------------------------------------------------------
-// One mapping against the rows of a table; `section` "" or "http": only rows of that section count.
-struct pcr_config_mapping {
+// What is made from one mapping, by the rows of a table.
+struct pcr_config_target {
     const struct pcr_option *options;
     size_t n_options;
-    const char *section;
     const char *where; // for messages, "" at the top
-    void *base;
+    void *base;        // the struct
 };
-// Sets defaults, then what the mapping says; unknown, doubled and missing keys are faults.
-void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
+struct pcr_config_target pcr_config_target(enum pcr_option_table table, const char *where,
+                                           void *base);
+// Sets defaults, those of sections too, then what the mapping says; unknown, doubled and missing
+// keys are faults.
+void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_target *target,
                       const struct pcr_yaml_node *node);
-// The rows of one section only set their defaults.
-void pcr_config_apply_defaults(struct pcr_config_ctx *ctx,
-                               const struct pcr_config_mapping *mapping);
+// Only sets the defaults.
+void pcr_config_apply_defaults(struct pcr_config_ctx *ctx, const struct pcr_config_target *target);
 // Reports doubled keys and keys that are not plain text, and marks them faulty.
 void pcr_config_check_keys(struct pcr_config_ctx *ctx, const char *where,
                            const struct pcr_yaml_node *mapping);

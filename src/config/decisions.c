@@ -17,18 +17,9 @@
 #define MODELS_MAX 1000
 #define WHERE_BYTES 128
 
-static const struct pcr_yaml_node *member_of(const struct pcr_yaml_node *mapping, const char *key) {
-    if (mapping->kind != PCR_YAML_MAPPING)
-        return NULL;
-    for (const struct pcr_yaml_node *member = mapping->first; member; member = member->next)
-        if (member->key->kind == PCR_YAML_SCALAR && pcr_str_eq(member->key->text, pcr_str(key)))
-            return member;
-    return NULL;
-}
-
 // Where to point for a fault of that member: at it, else at the whole.
 static const struct pcr_yaml_node *place_of(const struct pcr_yaml_node *mapping, const char *key) {
-    const struct pcr_yaml_node *member = member_of(mapping, key);
+    const struct pcr_yaml_node *member = pcr_yaml_member(mapping, key);
     return member ? member : mapping;
 }
 
@@ -53,14 +44,18 @@ static void load_feature(struct pcr_config_ctx *ctx, const char *where,
         if (feature->name && !*feature->name)
             pcr_config_fault(ctx, node->line, node->column, "%s: a feature needs a name", where);
     } else if (node->kind == PCR_YAML_MAPPING) {
-        struct pcr_config_mapping mapping = {.section = "", .where = where, .base = feature};
-        mapping.options = pcr_options(PCR_OPTIONS_FEATURE, &mapping.n_options);
-        pcr_config_apply(ctx, &mapping, node);
+        struct pcr_config_target target = pcr_config_target(PCR_OPTIONS_FEATURE, where, feature);
+        pcr_config_apply(ctx, &target, node);
     } else {
         struct pcr_str text;
         if (pcr_yaml_text(ctx, where, node, &text))
             feature->name = text.ptr;
     }
+}
+
+// The name as the file has it.
+static struct pcr_str written_name(const struct pcr_yaml_node *node) {
+    return is_short_feature(node) ? node->first->key->text : place_of(node, "name")->text;
 }
 
 // A repeated name would make the second value unreachable. `seen` maps a name to its feature.
@@ -72,8 +67,8 @@ static void check_feature_name(struct pcr_config_ctx *ctx, struct pcr_map *seen,
     const struct pcr_config_feature *first = pcr_map_get(seen, pcr_str(feature->name));
     if (first)
         pcr_config_fault(ctx, node->line, node->column,
-                         "%s: the feature '%.60s' is there twice, first in line %d", where,
-                         feature->name, first->line);
+                         "%s: the feature '%.*s%s' is there twice, first in line %d", where,
+                         PCR_EXCERPT_ARG(written_name(node)), first->line);
     else if (!pcr_map_put(seen, pcr_str(feature->name), feature, NULL))
         ctx->no_memory = true;
 }
@@ -137,19 +132,18 @@ static bool dotted_ok(const char *field) {
 
 static void load_limit(struct pcr_config_ctx *ctx, const char *where,
                        const struct pcr_yaml_node *node, struct pcr_config_limit *limit) {
-    struct pcr_config_mapping mapping = {.section = "", .where = where, .base = limit};
-    mapping.options = pcr_options(PCR_OPTIONS_LIMIT, &mapping.n_options);
-    pcr_config_apply(ctx, &mapping, node);
+    struct pcr_config_target target = pcr_config_target(PCR_OPTIONS_LIMIT, where, limit);
+    pcr_config_apply(ctx, &target, node);
     if (limit->field && !dotted_ok(limit->field)) {
         const struct pcr_yaml_node *at = place_of(node, "field");
         pcr_config_fault(ctx, at->line, at->column,
-                         "%s.field: '%.60s' is not a dotted path of member names", where,
-                         limit->field);
+                         "%s.field: '%.*s%s' is not a dotted path of member names", where,
+                         PCR_EXCERPT_ARG(at->text));
     }
     if (limit->has_min && limit->has_max && limit->min > limit->max) {
-        const struct pcr_yaml_node *at = place_of(node, "min");
-        pcr_config_fault(ctx, at->line, at->column, "%s: min %.17g is greater than max %.17g",
-                         where, limit->min, limit->max);
+        const struct pcr_yaml_node *min = place_of(node, "min"), *max = place_of(node, "max");
+        pcr_config_fault(ctx, min->line, min->column, "%s: min %.*s%s is greater than max %.*s%s",
+                         where, PCR_EXCERPT_ARG(min->text), PCR_EXCERPT_ARG(max->text));
     }
 }
 
@@ -209,9 +203,9 @@ static void check_path(struct pcr_config_ctx *ctx, const char *where,
     if (!path_ok(path)) {
         pcr_config_fault(
             ctx, at->line, at->column,
-            "%s.path: '%.60s' is not a path; expected a slash, then letters, digits and "
+            "%s.path: '%.*s%s' is not a path; expected a slash, then letters, digits and "
             "-._~!$&'()*+,;=:@/",
-            where, path);
+            where, PCR_EXCERPT_ARG(at->text));
         return;
     }
     const char *own = own_path(path);
@@ -222,8 +216,8 @@ static void check_path(struct pcr_config_ctx *ctx, const char *where,
         if (!decisions[i].path || strcmp(decisions[i].path, path) != 0)
             continue;
         pcr_config_fault(ctx, at->line, at->column,
-                         "%s.path: '%.60s' is taken already by the decision in line %d", where,
-                         path, decisions[i].line);
+                         "%s.path: '%.*s%s' is taken already by the decision in line %d", where,
+                         PCR_EXCERPT_ARG(at->text), decisions[i].line);
         return;
     }
 }
@@ -231,7 +225,7 @@ static void check_path(struct pcr_config_ctx *ctx, const char *where,
 static void check_fallback(struct pcr_config_ctx *ctx, const char *where,
                            const struct pcr_yaml_node *node,
                            const struct pcr_config_decision *decision) {
-    if (!(decision->min_confidence > 0) || member_of(node, "fallback_action"))
+    if (!(decision->min_confidence > 0) || pcr_yaml_member(node, "fallback_action"))
         return;
     const struct pcr_yaml_node *at = place_of(node, "min_confidence");
     pcr_config_fault(
@@ -260,10 +254,9 @@ void pcr_config_load_decisions(struct pcr_config_ctx *ctx, const struct pcr_yaml
         char where[WHERE_BYTES];
         snprintf(where, sizeof where, "decisions[%zu]", index);
         decision->line = item->line;
-        struct pcr_config_mapping mapping = {.section = "", .where = where, .base = decision};
-        mapping.options = pcr_options(PCR_OPTIONS_DECISION, &mapping.n_options);
+        struct pcr_config_target target = pcr_config_target(PCR_OPTIONS_DECISION, where, decision);
         size_t faults = ctx->faults->n + ctx->faults->dropped;
-        pcr_config_apply(ctx, &mapping, item);
+        pcr_config_apply(ctx, &target, item);
         decision->faulty = ctx->faults->n + ctx->faults->dropped > faults;
         decision->model_at = place_in(item, "model");
         decision->features_at = place_in(item, "features");
@@ -284,14 +277,18 @@ static bool model_name_ok(struct pcr_str name) {
     return ok;
 }
 
+// Points at the key that makes no sense.
 static void check_cache(struct pcr_config_ctx *ctx, const char *where,
                         const struct pcr_yaml_node *member, const struct pcr_config_model *model) {
-    const struct pcr_yaml_node *cache = place_of(member, "cache");
-    if (model->cache_ttl_s == 0 &&
-        (model->cache_stale_while_revalidate_s || model->cache_stale_if_error_s))
-        pcr_config_fault(
-            ctx, cache->line, cache->column,
-            "%s.cache: answers that are not kept cannot be given later; set ttl_s, too", where);
+    const char *stale = model->cache_stale_while_revalidate_s > 0 ? "stale_while_revalidate_s"
+                        : model->cache_stale_if_error_s > 0       ? "stale_if_error_s"
+                                                                  : NULL;
+    if (!stale || model->cache_ttl_s > 0)
+        return;
+    const struct pcr_yaml_node *at = place_of(place_of(member, "cache"), stale);
+    pcr_config_fault(ctx, at->line, at->column,
+                     "%s.cache.%s: answers that are not kept cannot be given later; set ttl_s, too",
+                     where, stale);
 }
 
 void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_node *node) {
@@ -317,12 +314,11 @@ void pcr_config_load_models(struct pcr_config_ctx *ctx, const struct pcr_yaml_no
                              "%s: no model can have this name: expected 1 to 255 bytes without "
                              "'/', '\\' and control characters, not beginning with '.'",
                              where);
-        struct pcr_config_mapping mapping = {.section = "", .where = where, .base = model};
-        mapping.options = pcr_options(PCR_OPTIONS_MODEL, &mapping.n_options);
+        struct pcr_config_target target = pcr_config_target(PCR_OPTIONS_MODEL, where, model);
         if (pcr_yaml_is_null(member))
-            pcr_config_apply_defaults(ctx, &mapping);
+            pcr_config_apply_defaults(ctx, &target);
         else
-            pcr_config_apply(ctx, &mapping, member);
+            pcr_config_apply(ctx, &target, member);
         check_cache(ctx, where, member, model);
     }
 }

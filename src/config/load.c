@@ -74,76 +74,81 @@ void pcr_config_check_keys(struct pcr_config_ctx *ctx, const char *where,
     }
 }
 
+// One mapping of a target: the members that are in no section, or those of one.
+struct level {
+    const struct pcr_config_target *target;
+    const char *section; // "" or "http"
+    const char *where;   // for messages
+};
+
 static bool in_section(const struct pcr_option *option, const char *section) {
     const char *dot = strchr(option->key, '.');
     size_t length = dot ? (size_t)(dot - option->key) : 0;
     return strlen(section) == length && memcmp(option->key, section, length) == 0;
 }
 
-static const struct pcr_option *find_option(const struct pcr_config_mapping *mapping,
-                                            struct pcr_str key) {
-    for (size_t i = 0; i < mapping->n_options; i++) {
-        const struct pcr_option *option = &mapping->options[i];
-        if (in_section(option, mapping->section) &&
-            pcr_str_eq(key, pcr_str(pcr_option_leaf(option))))
+static const struct pcr_option *find_option(const struct level *level, struct pcr_str key) {
+    for (size_t i = 0; i < level->target->n_options; i++) {
+        const struct pcr_option *option = &level->target->options[i];
+        if (in_section(option, level->section) && pcr_str_eq(key, pcr_str(pcr_option_leaf(option))))
             return option;
     }
     return NULL;
 }
 
 // A key that belongs elsewhere is often simply indented wrongly: say where it lives.
-static const struct pcr_option *find_elsewhere(const struct pcr_config_mapping *mapping,
-                                               struct pcr_str key) {
-    for (size_t i = 0; i < mapping->n_options; i++)
-        if (pcr_str_eq(key, pcr_str(pcr_option_leaf(&mapping->options[i]))))
-            return &mapping->options[i];
-    return NULL;
+static bool report_misplaced(struct pcr_config_ctx *ctx, const struct pcr_config_target *target,
+                             const struct pcr_yaml_node *key) {
+    const struct pcr_option *found = NULL;
+    for (size_t i = 0; i < target->n_options && !found; i++)
+        if (pcr_str_eq(key->text, pcr_str(pcr_option_leaf(&target->options[i]))))
+            found = &target->options[i];
+    if (!found)
+        return false;
+    const char *leaf = pcr_option_leaf(found);
+    if (leaf != found->key)
+        pcr_config_fault(ctx, key->line, key->column,
+                         "the key '%s' belongs under %s%s%.*s, not here", leaf, target->where,
+                         *target->where ? "." : "", (int)(leaf - found->key - 1), found->key);
+    else
+        pcr_config_fault(ctx, key->line, key->column, "the key '%s' belongs %s%s, not here", leaf,
+                         *target->where ? "under " : "at the top level", target->where);
+    return true;
 }
 
-static void report_unknown(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
+static void report_unknown(struct pcr_config_ctx *ctx, const struct level *level,
                            const struct pcr_yaml_node *key) {
+    if (report_misplaced(ctx, level->target, key))
+        return;
     const char *names[NAMES_MAX] = {0};
     size_t n = 0;
-    for (size_t i = 0; i < mapping->n_options && n < NAMES_MAX; i++)
-        if (in_section(&mapping->options[i], mapping->section))
-            names[n++] = pcr_option_leaf(&mapping->options[i]);
-    const char *in = *mapping->where ? " in " : "";
-    const struct pcr_option *elsewhere = find_elsewhere(mapping, key->text);
+    for (size_t i = 0; i < level->target->n_options && n < NAMES_MAX; i++)
+        if (in_section(&level->target->options[i], level->section))
+            names[n++] = pcr_option_leaf(&level->target->options[i]);
+    const char *in = *level->where ? " in " : "";
     const char *close = pcr_str_closest(key->text, names, n);
-    if (elsewhere) {
-        const char *dot = strchr(elsewhere->key, '.');
-        pcr_config_fault(ctx, key->line, key->column, "the key '%s' belongs %s%.*s, not here",
-                         pcr_option_leaf(elsewhere), dot ? "under " : "at the top level",
-                         dot ? (int)(dot - elsewhere->key) : 0, elsewhere->key);
-    } else if (close) {
+    if (close)
         pcr_config_fault(ctx, key->line, key->column,
                          "unknown key '%.*s%s'%s%s; did you mean '%s'?", PCR_EXCERPT_ARG(key->text),
-                         in, mapping->where, close);
-    } else {
+                         in, level->where, close);
+    else
         pcr_config_fault(ctx, key->line, key->column, "unknown key '%.*s%s'%s%s",
-                         PCR_EXCERPT_ARG(key->text), in, mapping->where);
-    }
+                         PCR_EXCERPT_ARG(key->text), in, level->where);
 }
 
-static void apply_section(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
-                          const struct pcr_option *option, const char *where,
-                          const struct pcr_yaml_node *node) {
-    if (pcr_yaml_is_null(node))
-        return; // all its keys are commented out
-    struct pcr_config_mapping section = *mapping;
-    section.section = option->key;
-    section.where = where;
-    pcr_config_apply(ctx, &section, node);
-}
+static void apply_level(struct pcr_config_ctx *ctx, const struct level *level,
+                        const struct pcr_yaml_node *node);
 
-static void set_member(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
+static void set_member(struct pcr_config_ctx *ctx, const struct level *level,
                        const struct pcr_option *option, const struct pcr_yaml_node *node) {
     char where[256];
-    const char *leaf = pcr_option_leaf(option);
-    snprintf(where, sizeof where, "%s%s%s", mapping->where, *mapping->where ? "." : "", leaf);
+    void *base = level->target->base;
+    snprintf(where, sizeof where, "%s%s%s", level->where, *level->where ? "." : "",
+             pcr_option_leaf(option));
     switch (option->type) {
     case PCR_OPTION_SECTION:
-        apply_section(ctx, mapping, option, where, node);
+        if (!pcr_yaml_is_null(node)) // else all its keys are commented out
+            apply_level(ctx, &(struct level){level->target, option->key, where}, node);
         break;
     case PCR_OPTION_DECISIONS:
         pcr_config_load_decisions(ctx, node);
@@ -152,69 +157,70 @@ static void set_member(struct pcr_config_ctx *ctx, const struct pcr_config_mappi
         pcr_config_load_models(ctx, node);
         break;
     case PCR_OPTION_FEATURES:
-        pcr_config_load_features(ctx, mapping->base, where, node);
+        pcr_config_load_features(ctx, base, where, node);
         break;
     case PCR_OPTION_ACTIONS:
-        pcr_config_load_actions(ctx, mapping->base, where, node);
+        pcr_config_load_actions(ctx, base, where, node);
         break;
     case PCR_OPTION_LIMITS:
-        pcr_config_load_limits(ctx, mapping->base, where, node);
+        pcr_config_load_limits(ctx, base, where, node);
         break;
     default:
-        pcr_option_set(ctx, option, mapping->base, where, node);
+        pcr_option_set(ctx, option, base, where, node);
         break;
     }
 }
 
-static void report_missing(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
+static void report_missing(struct pcr_config_ctx *ctx, const struct level *level,
                            const struct pcr_yaml_node *node) {
-    for (size_t i = 0; i < mapping->n_options; i++) {
-        const struct pcr_option *option = &mapping->options[i];
-        if (!option->required || !in_section(option, mapping->section))
-            continue;
-        bool there = false;
-        for (const struct pcr_yaml_node *member = node->first; member && !there;
-             member = member->next)
-            there = member->key->kind == PCR_YAML_SCALAR &&
-                    pcr_str_eq(member->key->text, pcr_str(pcr_option_leaf(option)));
-        if (!there)
-            pcr_config_fault(ctx, node->line, node->column, "%s lacks '%s': %s", mapping->where,
-                             option->key, option->help);
+    for (size_t i = 0; i < level->target->n_options; i++) {
+        const struct pcr_option *option = &level->target->options[i];
+        const char *leaf = pcr_option_leaf(option);
+        if (option->required && in_section(option, level->section) && !pcr_yaml_member(node, leaf))
+            pcr_config_fault(ctx, node->line, node->column, "%s lacks '%s': %s", level->where, leaf,
+                             option->help);
     }
 }
 
-void pcr_config_apply_defaults(struct pcr_config_ctx *ctx,
-                               const struct pcr_config_mapping *mapping) {
-    for (size_t i = 0; i < mapping->n_options; i++)
-        if (in_section(&mapping->options[i], mapping->section))
-            pcr_option_set_default(ctx, &mapping->options[i], mapping->base);
-}
-
-void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_mapping *mapping,
-                      const struct pcr_yaml_node *node) {
-    pcr_config_apply_defaults(ctx, mapping);
-    if (!pcr_config_expect(ctx, mapping->where, node, PCR_YAML_MAPPING, 1000))
+// Recursion is one deep: there are no sections in sections.
+static void apply_level(struct pcr_config_ctx *ctx, const struct level *level,
+                        const struct pcr_yaml_node *node) {
+    if (!pcr_config_expect(ctx, level->where, node, PCR_YAML_MAPPING, 1000))
         return;
-    pcr_config_check_keys(ctx, mapping->where, node);
+    pcr_config_check_keys(ctx, level->where, node);
     for (const struct pcr_yaml_node *member = node->first; member; member = member->next) {
         if (member->key->faulty)
             continue;
-        const struct pcr_option *option = find_option(mapping, member->key->text);
+        const struct pcr_option *option = find_option(level, member->key->text);
         if (option)
-            set_member(ctx, mapping, option, member);
+            set_member(ctx, level, option, member);
         else
-            report_unknown(ctx, mapping, member->key);
+            report_unknown(ctx, level, member->key);
     }
-    report_missing(ctx, mapping, node);
+    report_missing(ctx, level, node);
+}
+
+struct pcr_config_target pcr_config_target(enum pcr_option_table table, const char *where,
+                                           void *base) {
+    struct pcr_config_target target = {.where = where, .base = base};
+    target.options = pcr_options(table, &target.n_options);
+    return target;
+}
+
+void pcr_config_apply_defaults(struct pcr_config_ctx *ctx, const struct pcr_config_target *target) {
+    for (size_t i = 0; i < target->n_options; i++)
+        pcr_option_set_default(ctx, &target->options[i], target->base);
+}
+
+void pcr_config_apply(struct pcr_config_ctx *ctx, const struct pcr_config_target *target,
+                      const struct pcr_yaml_node *node) {
+    pcr_config_apply_defaults(ctx, target);
+    apply_level(ctx, &(struct level){target, "", target->where}, node);
 }
 
 // --- file and command line ----------------------------------------------------------------------
-static void load_defaults(struct pcr_config_ctx *ctx) {
-    struct pcr_config_mapping all = {.section = "", .where = "", .base = ctx->config};
-    all.options = pcr_options(PCR_OPTIONS_CONFIG, &all.n_options);
-    for (size_t i = 0; i < all.n_options; i++)
-        if (all.options[i].type != PCR_OPTION_SECTION)
-            pcr_option_set_default(ctx, &all.options[i], ctx->config);
+static struct pcr_config_target whole(struct pcr_config_ctx *ctx) {
+    return pcr_config_target(PCR_OPTIONS_CONFIG, "", ctx->config);
 }
 
 static void load_text(struct pcr_config_ctx *ctx, struct pcr_str text) {
@@ -224,10 +230,12 @@ static void load_text(struct pcr_config_ctx *ctx, struct pcr_str text) {
     struct pcr_yaml_node *root;
     bool ok = pcr_yaml_parse(ctx, text, &root);
     if (ok && root && !pcr_yaml_is_null(root)) {
-        struct pcr_config_mapping top = {.section = "", .where = "", .base = ctx->config};
-        top.options = pcr_options(PCR_OPTIONS_CONFIG, &top.n_options);
-        pcr_config_apply(ctx, &top, root);
+        struct pcr_config_target target = whole(ctx);
+        pcr_config_apply(ctx, &target, root);
         ctx->was_read = root->kind == PCR_YAML_MAPPING;
+        const struct pcr_yaml_node *ops_listen = pcr_yaml_member(root, "ops_listen");
+        if (ops_listen)
+            ctx->ops_listen_at = (struct pcr_config_place){ops_listen->line, ops_listen->column};
     }
     ctx->scratch = NULL;
     pcr_arena_fini(&scratch);
@@ -312,19 +320,13 @@ static const char *directory_of(struct pcr_config_ctx *ctx, const char *path) {
     return dir ? dir : "";
 }
 
-#define TOKEN_BYTES_MIN 16
-
-// What has to hold between keys that the command line may set, too.
+// Either may come from the file or from the command line.
 static void check_ops(struct pcr_config_ctx *ctx) {
-    const struct pcr_config *config = ctx->config;
-    if (config->ops_listen && !config->ops_token)
-        pcr_config_fault(ctx, 0, 0,
+    if (ctx->config->ops_listen && !ctx->config->ops_token)
+        pcr_config_fault(ctx, ctx->ops_listen_at.line, ctx->ops_listen_at.column,
                          "ops_listen needs ops_token: a secret of at least %d characters, such as "
                          "\"${PACER_OPS_TOKEN}\"",
-                         TOKEN_BYTES_MIN);
-    else if (config->ops_token && strlen(config->ops_token) < TOKEN_BYTES_MIN)
-        pcr_config_fault(ctx, 0, 0, "ops_token is too short: expected at least %d characters",
-                         TOKEN_BYTES_MIN);
+                         PCR_CONFIG_TOKEN_BYTES_MIN);
 }
 
 static int load_all(struct pcr_config_ctx *ctx, const struct pcr_config_source *source,
@@ -336,7 +338,8 @@ static int load_all(struct pcr_config_ctx *ctx, const struct pcr_config_source *
         ctx->config->file = pcr_config_text(ctx, "%s", source->path);
         ctx->dir = directory_of(ctx, source->path); // where the defaults' paths start, too
     }
-    load_defaults(ctx);
+    struct pcr_config_target target = whole(ctx);
+    pcr_config_apply_defaults(ctx, &target);
     if (source->path) {
         if (!source->text.ptr)
             rc = read_file(ctx, source->path, &text);

@@ -1,124 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scalars of the configuration: substitution of environment variables, then the conversion that the
-// row's type asks for. Defaults are written in the same syntax in options.def and go through the
-// same code, so what the reference page shows is what the program does.
+// Scalars of the configuration: after the substitution of environment variables (environment.c),
+// the conversion that the row's type asks for. Defaults are written in the same syntax in
+// options.def and go through the same code, so what the reference page shows is what the program
+// does.
 //
-// Substitution works on the text of one value after YAML has been parsed: a variable can
-// neither add keys nor change the structure, whatever it holds. Substituting in the raw file
-// first, as many programs do, would allow both. It is done once; what a variable holds is
-// not looked through again.
+// Messages show the text of the node, which is what the file has: what was converted may be out of
+// the environment, and a secret.
 //
 // Sizes and times may carry a unit. Without one they are in the unit that the key's name ends in. A
 // fraction is fine as long as the result is whole (1.5s is 1500 milliseconds, 0.5ms is refused).
 #include "config/config_priv.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 static const char *option_expected(const struct pcr_option *option) {
     return pcr_option_type_text(option->type);
-}
-
-// --- substitution -------------------------------------------------------------------------------
-static bool is_name(struct pcr_str name) {
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.ptr[i];
-        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-        if (!letter && !(i > 0 && c >= '0' && c <= '9'))
-            return false;
-    }
-    return name.len > 0;
-}
-
-struct substitution {
-    struct pcr_config_ctx *ctx;
-    const char *where;
-    const struct pcr_yaml_node *node;
-    struct pcr_buf *out;
-};
-
-// What stands between the braces of ${…}.
-static bool substitute_one(const struct substitution *job, struct pcr_str inner) {
-    struct pcr_str name = inner, fallback = {NULL, 0};
-    for (size_t i = 0; i + 1 < inner.len; i++) {
-        if (inner.ptr[i] == ':' && inner.ptr[i + 1] == '-') {
-            name.len = i;
-            fallback = (struct pcr_str){inner.ptr + i + 2, inner.len - i - 2};
-            break;
-        }
-    }
-    char text[256];
-    if (!is_name(name) || name.len >= sizeof text) {
-        pcr_config_fault(job->ctx, job->node->line, job->node->column,
-                         "%s: '${%.*s%s}' is not ${NAME} or ${NAME:-default}; for a dollar sign "
-                         "itself write $$",
-                         job->where, PCR_EXCERPT_ARG(inner));
-        return false;
-    }
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    const char *value = getenv(text);
-    if (value && (*value || !fallback.ptr))
-        return pcr_buf_text(job->out, value) || true; // too long is seen at the end
-    if (fallback.ptr)
-        return pcr_buf_str(job->out, fallback) || true;
-    pcr_config_fault(job->ctx, job->node->line, job->node->column,
-                     "%s: the environment variable %s is not set; set it, or write ${%s:-default}",
-                     job->where, text, text);
-    return false;
-}
-
-static bool substitute_all(const struct substitution *job) {
-    struct pcr_str rest = job->node->text;
-    while (rest.len > 0) {
-        const char *dollar = memchr(rest.ptr, '$', rest.len);
-        size_t before = dollar ? (size_t)(dollar - rest.ptr) : rest.len;
-        pcr_buf_append(job->out, rest.ptr, before);
-        rest = (struct pcr_str){rest.ptr + before, rest.len - before};
-        if (rest.len >= 2 && rest.ptr[1] == '{') {
-            const char *end = memchr(rest.ptr, '}', rest.len);
-            if (!end) {
-                pcr_config_fault(job->ctx, job->node->line, job->node->column,
-                                 "%s: '${' without '}'; for a dollar sign itself write $$",
-                                 job->where);
-                return false;
-            }
-            size_t length = (size_t)(end - rest.ptr);
-            if (!substitute_one(job, (struct pcr_str){rest.ptr + 2, length - 2}))
-                return false;
-            rest = (struct pcr_str){end + 1, rest.len - length - 1};
-        } else if (rest.len > 0) {
-            size_t skip = rest.len >= 2 && rest.ptr[1] == '$' ? 2 : 1;
-            pcr_buf_char(job->out, '$');
-            rest = (struct pcr_str){rest.ptr + skip, rest.len - skip};
-        }
-    }
-    return true;
-}
-
-static bool substitute(struct pcr_config_ctx *ctx, const char *where,
-                       const struct pcr_yaml_node *node, struct pcr_str *out) {
-    struct pcr_buf buf;
-    pcr_buf_init(&buf, PCR_CONFIG_VALUE_BYTES_MAX);
-    struct substitution job = {ctx, where, node, &buf};
-    bool ok = substitute_all(&job);
-    if (ok && buf.failed) {
-        pcr_config_fault(ctx, node->line, node->column,
-                         "%s: longer than %d bytes after substitution", where,
-                         PCR_CONFIG_VALUE_BYTES_MAX);
-        ok = false;
-    }
-    const char *text = ok ? pcr_arena_dup(&ctx->config->arena, pcr_buf_view(&buf)) : NULL;
-    if (ok && !text)
-        ctx->no_memory = true;
-    *out = (struct pcr_str){text, text ? buf.len : 0};
-    pcr_buf_fini(&buf);
-    return text != NULL;
 }
 
 // --- scalars ------------------------------------------------------------------------------------
@@ -138,14 +36,14 @@ static bool scalar_text(struct pcr_config_ctx *ctx, const char *where,
                          expected);
         return false;
     }
-    if (ctx->flag || !memchr(node->text.ptr, '$', node->text.len)) {
+    if (!pcr_yaml_has_variables(ctx, node)) {
         const char *text = pcr_arena_dup(&ctx->config->arena, node->text);
         if (!text)
             ctx->no_memory = true;
         *out = (struct pcr_str){text, node->text.len};
         return text != NULL;
     }
-    return substitute(ctx, where, node, out);
+    return pcr_yaml_substitute(ctx, where, node, out);
 }
 
 bool pcr_yaml_text(struct pcr_config_ctx *ctx, const char *where, const struct pcr_yaml_node *node,
@@ -221,7 +119,7 @@ bool pcr_yaml_number(struct pcr_config_ctx *ctx, const char *where,
     if (parse_number(text, out))
         return true;
     pcr_config_fault(ctx, node->line, node->column, "%s: '%.*s%s' is not a finite number", where,
-                     PCR_EXCERPT_ARG(text));
+                     PCR_EXCERPT_ARG(node->text));
     return false;
 }
 
@@ -261,26 +159,15 @@ static bool in_range(struct pcr_config_ctx *ctx, const struct pcr_option *option
                        : option->type == PCR_OPTION_DURATION_MS ? " ms"
                        : option->type == PCR_OPTION_DURATION_S  ? " s"
                                                                 : "";
+    char shown[96];
+    if (pcr_yaml_has_variables(ctx, node))
+        snprintf(shown, sizeof shown, "%.*s%s", PCR_EXCERPT_ARG(node->text));
+    else
+        snprintf(shown, sizeof shown, "%.17g", value);
     pcr_config_fault(ctx, node->line, node->column,
-                     "%s: %.17g is out of range; expected %.17g to %.17g%s", where, value,
-                     option->min, option->max, unit);
+                     "%s: %s is out of range; expected %.17g to %.17g%s", where, shown, option->min,
+                     option->max, unit);
     return false;
-}
-
-static bool address_ok(struct pcr_str text) {
-    if (pcr_str_starts_with(text, PCR_STR("unix:")))
-        return text.len > 5 && text.len - 5 < sizeof((struct sockaddr_un *)NULL)->sun_path;
-    const char *colon = memrchr(text.ptr, ':', text.len);
-    if (!colon)
-        return false;
-    struct pcr_str host = {text.ptr, (size_t)(colon - text.ptr)};
-    struct pcr_str port = {colon + 1, text.len - host.len - 1};
-    uint64_t number;
-    if (!pcr_str_to_u64(port, 65535, &number))
-        return false;
-    if (host.len > 0 && host.ptr[0] == '[')
-        return host.len > 2 && host.ptr[host.len - 1] == ']';
-    return !memchr(host.ptr, ':', host.len) && !memchr(host.ptr, ' ', host.len);
 }
 
 // --- fields -------------------------------------------------------------------------------------
@@ -293,7 +180,7 @@ static void set_whole(struct pcr_config_ctx *ctx, const struct pcr_option *optio
     double value;
     if (!parse_whole(option, text, &value)) {
         pcr_config_fault(ctx, node->line, node->column, "%s: '%.*s%s' is not %s", where,
-                         PCR_EXCERPT_ARG(text), option_expected(option));
+                         PCR_EXCERPT_ARG(node->text), option_expected(option));
         return;
     }
     if (!in_range(ctx, option, where, node, value))
@@ -322,7 +209,7 @@ static void set_bool(struct pcr_config_ctx *ctx, const struct pcr_option *option
     bool yes = pcr_str_eq(text, PCR_STR("true"));
     if (!yes && !pcr_str_eq(text, PCR_STR("false")))
         pcr_config_fault(ctx, node->line, node->column, "%s: '%.*s%s' is not true or false", where,
-                         PCR_EXCERPT_ARG(text));
+                         PCR_EXCERPT_ARG(node->text));
     else
         *(bool *)field_of(base, option->offset) = yes;
 }
@@ -337,17 +224,7 @@ static void set_enum(struct pcr_config_ctx *ctx, const struct pcr_option *option
         }
     }
     pcr_config_fault(ctx, node->line, node->column, "%s: '%.*s%s' is not one of %s", where,
-                     PCR_EXCERPT_ARG(text), option->choices);
-}
-
-static void check_file(struct pcr_config_ctx *ctx, const char *where,
-                       const struct pcr_yaml_node *node, const char *path) {
-    struct stat st;
-    if (stat(path, &st) < 0 || access(path, R_OK) < 0)
-        pcr_config_fault(ctx, node->line, node->column, "%s: cannot read '%.200s': %s", where, path,
-                         strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        pcr_config_fault(ctx, node->line, node->column, "%s: '%.200s' is not a file", where, path);
+                     PCR_EXCERPT_ARG(node->text), option->choices);
 }
 
 static void set_text(struct pcr_config_ctx *ctx, const struct pcr_option *option, void *base,
@@ -362,56 +239,15 @@ static void set_text(struct pcr_config_ctx *ctx, const struct pcr_option *option
                          option_expected(option));
         return;
     }
-    if (option->type == PCR_OPTION_ADDRESS && !address_ok(text)) {
-        pcr_config_fault(
-            ctx, node->line, node->column,
-            "%s: '%.*s%s' is not an address; expected HOST:PORT, [IPv6]:PORT, :PORT or "
-            "unix:/path",
-            where, PCR_EXCERPT_ARG(text));
+    if (!pcr_config_check_text(ctx, option, where, node, text))
         return;
-    }
     bool path = option->type == PCR_OPTION_PATH || option->type == PCR_OPTION_FILE;
     if (path && text.ptr[0] != '/' && !ctx->flag && *ctx->dir)
         *field = pcr_config_text(ctx, "%s%s", ctx->dir, text.ptr);
     else
         *field = text.ptr;
     if (option->type == PCR_OPTION_FILE && *field)
-        check_file(ctx, where, node, *field);
-}
-
-// scheme://host or scheme://host:port, as browsers send it; how much of the text that is.
-static size_t origin_length(struct pcr_str text) {
-    const char *colon = memchr(text.ptr, ':', text.len);
-    size_t at = colon ? (size_t)(colon - text.ptr) : 0;
-    if (at == 0 || text.len - at < 4 || memcmp(colon, "://", 3) != 0)
-        return 0;
-    size_t host = at + 3, end = host;
-    while (end < text.len && !strchr("/?# ", text.ptr[end]))
-        end++;
-    return end > host ? end : 0;
-}
-
-// What matches no Origin header that a browser sends would keep every page out without a word.
-static void check_origin(struct pcr_config_ctx *ctx, const char *where,
-                         const struct pcr_yaml_node *node, struct pcr_str text) {
-    size_t length = origin_length(text);
-    bool lower = true;
-    for (size_t i = 0; i < length; i++)
-        lower = lower && !(text.ptr[i] >= 'A' && text.ptr[i] <= 'Z');
-    if (pcr_str_eq(text, PCR_STR("*")) || (length == text.len && lower))
-        return;
-    char meant[128];
-    struct pcr_str start = {text.ptr, length ? length : text.len};
-    snprintf(meant, sizeof meant, "%s%.*s", length ? "" : "https://",
-             start.len > 100 ? 100 : (int)start.len, start.ptr);
-    meant[strcspn(meant + (length ? 0 : 8), length ? "" : "/?# ") + (length ? 0 : 8)] = '\0';
-    for (char *c = meant; *c; c++)
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c - 'A' + 'a');
-    pcr_config_fault(ctx, node->line, node->column,
-                     "%s: '%.*s%s' is not an origin, SCHEME://HOST or SCHEME://HOST:PORT in small "
-                     "letters, or \"*\"; did you mean '%s'?",
-                     where, PCR_EXCERPT_ARG(text), meant);
+        pcr_config_check_file(ctx, where, node, *field);
 }
 
 static void set_list(struct pcr_config_ctx *ctx, const struct pcr_option *option, void *base,
@@ -426,8 +262,7 @@ static void set_list(struct pcr_config_ctx *ctx, const struct pcr_option *option
         snprintf(name, sizeof name, "%s[%zu]", where, n);
         if (!pcr_yaml_text(ctx, name, item, &text))
             continue;
-        if (strcmp(option->key, "cors.origins") == 0)
-            check_origin(ctx, name, item, text);
+        pcr_config_check_text(ctx, option, name, item, text);
         list[n++] = text.ptr;
     }
     *(const char ***)field_of(base, option->offset) = list;

@@ -297,3 +297,12 @@ const char *pcr_yaml_describe(const struct pcr_yaml_node *node) {
         return "a map";
     return pcr_yaml_is_null(node) ? "nothing" : "a single value";
 }
+
+const struct pcr_yaml_node *pcr_yaml_member(const struct pcr_yaml_node *mapping, const char *key) {
+    if (mapping->kind != PCR_YAML_MAPPING)
+        return NULL;
+    for (const struct pcr_yaml_node *member = mapping->first; member; member = member->next)
+        if (member->key->kind == PCR_YAML_SCALAR && pcr_str_eq(member->key->text, pcr_str(key)))
+            return member;
+    return NULL;
+}

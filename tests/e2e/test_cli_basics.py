@@ -155,7 +155,8 @@ def test_reference_pages_hold_every_key(run):
     man = (ROOT / "docs/pacer.1").read_text()
     assert len(keys) > 40
     for key in keys:
-        assert f"| `{key.split('.')[-1]}` |" in page
+        # A section of the top level has a table of its own, one of a struct has not.
+        assert f"| `{key}` |" in page or f"| `{key.split('.')[-1]}` |" in page
         assert key.replace("-", "\\-") in man
 
 

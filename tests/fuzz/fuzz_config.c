@@ -24,6 +24,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (config) {
         PCR_ASSERT(config->listen && config->models_dir && config->log_level);
+        PCR_ASSERT(!config->ops_listen || strlen(config->ops_token) >= PCR_CONFIG_TOKEN_BYTES_MIN);
+        PCR_ASSERT(config->cache_path_mb >= 16 && config->cache_redis_timeout_ms > 0);
+        for (size_t i = 0; i < config->n_models; i++) {
+            const struct pcr_config_model *model = &config->models[i];
+            PCR_ASSERT(model->cache_ttl_s > 0 || (model->cache_stale_while_revalidate_s == 0 &&
+                                                  model->cache_stale_if_error_s == 0));
+        }
         for (size_t i = 0; i < config->n_decisions; i++) {
             const struct pcr_config_decision *decision = &config->decisions[i];
             PCR_ASSERT(decision->path[0] == '/' && decision->model && decision->contract);

@@ -200,7 +200,7 @@ static const char decision[] =
     "    features:\n"
     "      - return_5d\n"
     "      - return_20d: -0.25\n"
-    "      - {name: vol, baseline: 1e-3, label: \"20-day volatility\"}\n"
+    "      - {name: vol, baseline: 1e-3, round: 0.5, label: \"20-day volatility\"}\n"
     "      - {name: plain}\n"
     "    actions: {calm: deposit, 10: hold}\n"
     "    min_confidence: 0.5\n"
@@ -217,6 +217,14 @@ static void write_contract(const struct fixture *f) {
     char path[160];
     snprintf(path, sizeof path, "%s/c.json", f->dir);
     assert_int_equal(pcr_file_write(path, PCR_STR("{}"), NULL), 0);
+}
+
+// The decision with one piece of it changed.
+static const char *changed(char out[2048], const char *from, const char *to) {
+    const char *at = strstr(decision, from);
+    assert_non_null(at);
+    snprintf(out, 2048, "%.*s%s%s", (int)(at - decision), decision, to, at + strlen(from));
+    return out;
 }
 
 static void decisions_and_models(void **state) {
@@ -280,12 +288,114 @@ static void variables_are_substituted_in_values(void **state) {
     assert_string_equal(f->config->server_name, "ax\nthreads: 7 ${HOME}${b}$ $");
     assert_int_equal(f->config->n_cors_origins, 2);
     assert_string_equal(f->config->cors_origins[0], "https://a.example");
-    bad(f, "server_name: '${PACER_TEST_EMPTY}'\n", 1, 14, "server_name is empty");
-    bad(f, "\nserver_name: ${PACER_TEST_UNSET}\n", 2, 14, "PACER_TEST_UNSET is not set");
+    bad(f, "server_name: '${PACER_TEST_EMPTY}'\n", 1, 14,
+        "server_name: the environment variable PACER_TEST_EMPTY is empty");
+    bad(f, "\nserver_name: ${PACER_TEST_UNSET}\n", 2, 14,
+        "server_name: the environment variable PACER_TEST_UNSET is not set; set it, or write "
+        "${PACER_TEST_UNSET:-default}");
+    bad(f, "server_name: '${PACER_TEST_UNSET:-}'\n", 1, 14, "server_name is empty");
     bad(f, "server_name: ${9x}\n", 1, 14, "is not ${NAME}");
     bad(f, "server_name: ${}\n", 1, 14, "is not ${NAME}");
     bad(f, "server_name: a${HOME\n", 1, 14, "'${' without '}'");
     bad(f, "threads: ${PACER_TEST_TRAP}\n", 1, 10, "is not a whole number");
+    bad(f, "${PACER_TEST_PORT}: 1\n", 1, 1, "unknown key '${PACER_TEST_PORT}'"); // keys are not
+}
+
+static void values_keep_the_type_of_their_option(void **state) {
+    struct fixture *f = *state;
+    setenv("PACER_TEST_PORT", "99", 1);
+    setenv("PACER_TEST_YES", "true", 1);
+    setenv("PACER_TEST_SIZE", "3", 1);
+    write_contract(f);
+    char text[2048];
+    good(f, "server_name: ${PACER_TEST_PORT}\n"
+            "access_log: ${PACER_TEST_YES}\n"
+            "http: {gzip_bytes_min: '${PACER_TEST_SIZE}KiB'}\n"
+            "drain_ms: 1${PACER_TEST_SIZE}${PACER_TEST_UNSET:-s}\n");
+    assert_string_equal(f->config->server_name, "99");
+    assert_true(f->config->access_log);
+    assert_int_equal(f->config->http_gzip_bytes_min, 3072);
+    assert_int_equal(f->config->drain_ms, 13000);
+    good(f, changed(text, "return_20d: -0.25", "return_20d: -0.${PACER_TEST_PORT}"));
+    assert_true(f->config->decisions[0].features[1].baseline == -0.99);
+    good(f, changed(text, "intra_op_threads: 2", "intra_op_threads: \"${PACER_TEST_SIZE}\""));
+    assert_int_equal(f->config->models[0].intra_op_threads, 3);
+    good(f, "server_name: '$${PACER_TEST_PORT}'\n"); // a literal ${
+    assert_string_equal(f->config->server_name, "${PACER_TEST_PORT}");
+}
+
+static void hostile_variables(void **state) {
+    struct fixture *f = *state;
+    setenv("PACER_TEST_PORT", "99", 1);
+    bad(f, "server_name: ${A:-${B}}\n", 1, 14, "no other ${NAME} can stand");
+    bad(f, "server_name: ${A:-$${B}}\n", 1, 14, "no other ${NAME} can stand");
+    bad(f, "server_name: ${${A}}\n", 1, 14, "'${${A}' is not ${NAME}");
+    bad(f, "server_name: a${\n", 1, 14, "'${' without '}'");
+    bad(f, "server_name: ${PACER_TEST_PORT}${\n", 1, 14, "'${' without '}'");
+    bad(f, "server_name: ${ PACER_TEST_PORT}\n", 1, 14, "is not ${NAME}");
+    bad(f, "server_name: ${PACER_TEST_PORT:}\n", 1, 14, "is not ${NAME}");
+    bad(f, "server_name: ${PACER_TEST_PORT-x}\n", 1, 14, "is not ${NAME}");
+    bad(f, "server_name: \"${PACER_TEST_PORT\\0}\"\n", 1, 14, "NUL");
+    bad(f, "server_name: \"${PACER\\x1b[31m}\"\n", 1, 14, "'${PACER?[31m}' is not ${NAME}");
+    good(f, "server_name: $$$${A}\n");
+    assert_string_equal(f->config->server_name, "$${A}");
+    good(f, "server_name: ${PACER_TEST_UNSET:-a:-b}\n");
+    assert_string_equal(f->config->server_name, "a:-b");
+    char text[400];
+    snprintf(text, sizeof text, "server_name: ${%0300d}\n", 0);
+    bad(f, text, 1, 14, "is not ${NAME}");
+    snprintf(text, sizeof text, "server_name: ${A%0255d}\n", 0);
+    bad(f, text, 1, 14, "is not ${NAME}");
+    snprintf(text, sizeof text, "server_name: ${A%0254d}\n", 0);
+    bad(f, text, 1, 14, "is not set");
+}
+
+// What it holds may be a secret; the file's own text is what helps.
+static void what_a_variable_holds_is_never_shown(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *value, *text, *words;
+    } cases[] = {
+        {"sesame", "listen: ${PACER_TEST_SECRET}\n", "'${PACER_TEST_SECRET}' is not an address"},
+        {"sesame", "threads: ${PACER_TEST_SECRET}\n", "'${PACER_TEST_SECRET}' is not a whole"},
+        {"sesame", "drain_ms: 1${PACER_TEST_SECRET}\n", "'1${PACER_TEST_SECRET}' is not a time"},
+        {"sesame", "access_log: ${PACER_TEST_SECRET}\n", "${PACER_TEST_SECRET}"},
+        {"sesame", "log_level: ${PACER_TEST_SECRET}\n", "${PACER_TEST_SECRET}"},
+        {"424242", "threads: ${PACER_TEST_SECRET}\n", "${PACER_TEST_SECRET} is out of range"},
+        {"sesame", "cors: {origins: ['${PACER_TEST_SECRET}']}\n", "is not an origin"},
+        {"http://SESAME", "cors: {origins: ['${PACER_TEST_SECRET}']}\n", "is not an origin"},
+        {"sesame me", "cache: {tenant_header: '${PACER_TEST_SECRET}'}\n", "${PACER_TEST_SECRET}"},
+        {"sesame", "ops_token: ${PACER_TEST_SECRET}\n", "too short"},
+        {"a secret with sesame", "ops_token: ${PACER_TEST_SECRET}\n", "cannot be sent in a header"},
+        {"sesame", "path: /api/coach/recommend|path: ${PACER_TEST_SECRET}", "is not a path"},
+        {"/v2/sesame", "path: /api/coach/recommend|path: ${PACER_TEST_SECRET}", "/v2 itself"},
+        {"sesame", "{name: plain}|{plain: '${PACER_TEST_SECRET}'}",
+         "'${PACER_TEST_SECRET}' is not a finite"},
+        {"return_5d", "{name: plain}|'${PACER_TEST_SECRET}'",
+         "'${PACER_TEST_SECRET}' is there twice"},
+        {"424242", "min_confidence: 0.5|min_confidence: ${PACER_TEST_SECRET}", "out of range"},
+        {"424242", "min: 0|min: '${PACER_TEST_SECRET}'", "min ${PACER_TEST_SECRET} is greater"},
+        {"a..sesame", "field: context.income|field: '${PACER_TEST_SECRET}'",
+         "'${PACER_TEST_SECRET}'"},
+        {"sesame", "contract: c.json|contract: ${PACER_TEST_SECRET}",
+         "read '${PACER_TEST_SECRET}'"},
+        {"-3", "round: 0.5|round: '${PACER_TEST_SECRET}'", "${PACER_TEST_SECRET} is out of range"},
+    };
+    write_contract(f);
+    for (size_t i = 0; i < PCR_COUNT_OF(cases); i++) {
+        char text[2048], from[128];
+        const char *bar = strchr(cases[i].text, '|');
+        setenv("PACER_TEST_SECRET", cases[i].value, 1);
+        if (bar)
+            snprintf(from, sizeof from, "%.*s", (int)(bar - cases[i].text), cases[i].text);
+        assert_int_equal(load(f, bar ? changed(text, from, bar + 1) : cases[i].text), PACER_EINVAL);
+        assert_int_equal(f->faults.n, 1);
+        const char *message = f->faults.list[0].message;
+        if (!strstr(message, cases[i].words) || strcasestr(message, "sesame") ||
+            strstr(message, "return_5d") || strstr(message, "424242"))
+            fail_msg("%s", message);
+    }
+    unsetenv("PACER_TEST_SECRET");
 }
 
 static void a_long_variable_is_refused(void **state) {
@@ -296,8 +406,180 @@ static void a_long_variable_is_refused(void **state) {
     text[70000] = '\0';
     setenv("PACER_TEST_LONG", text, 1);
     bad(f, "server_name: ${PACER_TEST_LONG}\n", 1, 14, "longer than 65536 bytes");
+    free(text);
+    text = malloc((1 << 20) + 1);
+    assert_non_null(text);
+    memset(text, 'x', 1 << 20);
+    text[1 << 20] = '\0';
+    setenv("PACER_TEST_LONG", text, 1);
+    bad(f, "threads: ${PACER_TEST_LONG}\n", 1, 10, "longer than 65536 bytes");
+    bad(f, "ops_token: a${PACER_TEST_LONG}${PACER_TEST_LONG}\n", 1, 12, "longer than 65536 bytes");
     unsetenv("PACER_TEST_LONG");
     free(text);
+}
+
+// --- the cache and the second address -----------------------------------------------------------
+static void the_cache(void **state) {
+    struct fixture *f = *state;
+    good(f, "");
+    assert_int_equal(f->config->cache_memory_mb, 64);
+    assert_null(f->config->cache_path);
+    assert_int_equal(f->config->cache_path_mb, 1024);
+    assert_null(f->config->cache_redis_url);
+    assert_int_equal(f->config->cache_redis_timeout_ms, 20);
+    assert_null(f->config->cache_tenant_header);
+    setenv("PACER_TEST_REDIS", "redis://:sesame@127.0.0.1/2", 1);
+    good(f, "cache:\n"
+            "  memory_mb: 0\n"
+            "  path: kept\n"
+            "  path_mb: 16\n"
+            "  redis_url: ${PACER_TEST_REDIS}\n"
+            "  redis_timeout_ms: 1s\n"
+            "  tenant_header: X-Tenant\n");
+    char path[160];
+    snprintf(path, sizeof path, "%s/kept", f->dir);
+    assert_int_equal(f->config->cache_memory_mb, 0);
+    assert_string_equal(f->config->cache_path, path);
+    assert_int_equal(f->config->cache_path_mb, 16);
+    assert_string_equal(f->config->cache_redis_url, "redis://:sesame@127.0.0.1/2");
+    assert_int_equal(f->config->cache_redis_timeout_ms, 1000);
+    assert_string_equal(f->config->cache_tenant_header, "X-Tenant");
+    unsetenv("PACER_TEST_REDIS");
+    good(f, "cache: {redis_url: '', tenant_header: \"\"}\n");
+    assert_null(f->config->cache_tenant_header);
+    good(f, "cache: {redis_url: '${PACER_TEST_REDIS:-}'}\n");
+    assert_null(f->config->cache_redis_url);
+    good(f, "cache: {memory_mb: 1048576}\n");
+    good(f, "cache:\n");
+    assert_int_equal(f->config->cache_memory_mb, 64);
+    bad(f, "cache: {memory_mb: 1048577}\n", 1, 20, "expected 0 to 1048576");
+    bad(f, "cache: {path_mb: 15}\n", 1, 18, "expected 16 to");
+    bad(f, "cache: {redis_timeout_ms: 0}\n", 1, 27, "expected 1 to 10000 ms");
+    bad(f, "cache: {redis_timeout_ms: 11s}\n", 1, 27, "expected 1 to 10000 ms");
+    bad(f, "cache: {redis_url: [a]}\n", 1, 20, "cache.redis_url: expected text, found a list");
+    bad(f, "cache: {redis_url: }\n", 1, 20, "cache.redis_url has no value");
+    bad(f, "cache: {tenant_header: X Tenant}\n", 1, 24, "'X Tenant' is not the name of a header");
+    bad(f, "cache: {tenant_header: 'X:'}\n", 1, 24, "is not the name of a header");
+    bad(f, "cache: {ttl_s: 3}\n", 1, 9, "unknown key 'ttl_s' in cache");
+    char text[300];
+    snprintf(text, sizeof text, "cache: {tenant_header: X%0128d}\n", 0);
+    bad(f, text, 1, 24, "is not the name of a header");
+}
+
+static void the_cache_of_a_model(void **state) {
+    struct fixture *f = *state;
+    good(f, "models:\n"
+            "  a: {cache: {ttl_s: 5min, stale_while_revalidate_s: 60, stale_if_error_s: 1h}}\n"
+            "  b: {cache: }\n"
+            "  c: {cache: {}, max_batch_size: 3}\n"
+            "  d:\n"
+            "  e: {cache: {ttl_s: 365d, stale_if_error_s: 365d}}\n");
+    const struct pcr_config_model *models = f->config->models;
+    assert_int_equal(models[0].cache_ttl_s, 300);
+    assert_int_equal(models[0].cache_stale_while_revalidate_s, 60);
+    assert_int_equal(models[0].cache_stale_if_error_s, 3600);
+    for (size_t i = 1; i < 4; i++) {
+        assert_int_equal(models[i].cache_ttl_s, 0);
+        assert_int_equal(models[i].cache_stale_if_error_s, 0);
+        assert_int_equal(models[i].max_queue, 1024); // the rest has its defaults, too
+    }
+    assert_int_equal(models[2].max_batch_size, 3);
+    assert_int_equal(models[4].cache_stale_if_error_s, 31536000);
+    bad(f, "models: {m: {cache: {stale_if_error_s: 3}}}\n", 1, 40,
+        "models.m.cache.stale_if_error_s: answers that are not kept cannot be given later");
+    bad(f, "models:\n  m:\n    cache:\n      ttl_s: 0\n      stale_while_revalidate_s: 1\n", 5, 33,
+        "models.m.cache.stale_while_revalidate_s: answers that are not kept");
+    bad(f, "models: {m: {cache: {ttl_s: 366d}}}\n", 1, 29,
+        "models.m.cache.ttl_s: 31622400 is out of range; expected 0 to 31536000 s");
+    bad(f, "models: {m: {cache: {ttl_s: -1}}}\n", 1, 29, "is not a time");
+    bad(f, "models: {m: {cache: {ttl_s: 500ms}}}\n", 1, 29, "is not a time");
+    bad(f, "models: {m: {cache: 300}}\n", 1, 21, "models.m.cache: expected a map");
+    bad(f, "models: {m: {cache: [300]}}\n", 1, 21, "models.m.cache: expected a map, found a list");
+    bad(f, "models: {m: {cache: {tll_s: 3}}}\n", 1, 22,
+        "unknown key 'tll_s' in models.m.cache; did you mean 'ttl_s'?");
+    bad(f, "models: {m: {ttl_s: 3}}\n", 1, 14,
+        "the key 'ttl_s' belongs under models.m.cache, not here");
+    bad(f, "models: {m: {cache: {merge: on}}}\n", 1, 22,
+        "the key 'merge' belongs under models.m, not here");
+    bad(f, "models: {m: {cache: {ttl_s: 1, ttl_s: 2}}}\n", 1, 32, "twice in models.m.cache");
+    bad(f, "models: {m: {cache.ttl_s: 3}}\n", 1, 14, "unknown key 'cache.ttl_s'");
+}
+
+static void rounded_features(void **state) {
+    struct fixture *f = *state;
+    char text[2048];
+    write_contract(f);
+    good(f, decision);
+    assert_true(f->config->decisions[0].features[0].round == 0);
+    assert_true(f->config->decisions[0].features[2].round == 0.5);
+    good(f, changed(text, "round: 0.5", "round: 1e-9"));
+    assert_true(f->config->decisions[0].features[2].round == 1e-9);
+    good(f, changed(text, "round: 0.5", "round: 0"));
+    static const char *const faults[][2] = {
+        {"round: -0.5", "-0.5 is out of range"},           {"round: 1e301", "is out of range"},
+        {"round: .inf", "is not a finite number"},         {"round: nan", "is not a finite number"},
+        {"round: 1e999", "is not a finite number"},        {"round: ''", "is not a finite number"},
+        {"round: [1]", "expected a number, found a list"},
+    };
+    for (size_t i = 0; i < PCR_COUNT_OF(faults); i++)
+        bad(f, changed(text, "round: 0.5", faults[i][0]), 8, 44, faults[i][1]);
+}
+
+#define TOKEN "0123456789abcdef"
+
+static void the_second_address(void **state) {
+    struct fixture *f = *state;
+    good(f, "ops_listen: 127.0.0.1:9090\nops_token: " TOKEN "\n");
+    assert_string_equal(f->config->ops_listen, "127.0.0.1:9090");
+    assert_string_equal(f->config->ops_token, TOKEN);
+    good(f, "ops_token: " TOKEN "\n");
+    assert_null(f->config->ops_listen);
+    setenv("PACER_TEST_TOKEN", TOKEN, 1);
+    good(f, "ops_listen: unix:/run/ops.sock\nops_token: ${PACER_TEST_TOKEN}\n");
+    assert_string_equal(f->config->ops_token, TOKEN);
+    bad(f, "threads: 1\nops_listen: :9090\n", 2, 13, "ops_listen needs ops_token");
+    bad(f, "ops_token: ''\n", 1, 12, "ops_token is empty");
+    bad(f, "ops_listen: :9090\nops_token: 0123456789abcde\n", 2, 12,
+        "ops_token is too short: expected at least 16 characters");
+    assert_null(strstr(f->faults.list[0].message, "0123"));
+    bad(f, "ops_token: '" TOKEN " '\n", 1, 12, "cannot be sent in a header");
+    bad(f, "ops_token: \"" TOKEN "\\n\"\n", 1, 12, "cannot be sent in a header");
+    bad(f, "ops_token: " TOKEN "\xc3\xa9\n", 1, 12, "cannot be sent in a header");
+    assert_null(strstr(f->faults.list[0].message, "0123"));
+    bad(f, "ops_listen: 9090\nops_token: " TOKEN "\n", 1, 13, "'9090' is not an address");
+    const struct pcr_config_override listen = {"ops_listen", ":1", "--ops-listen"};
+    const struct pcr_config_override token = {"ops_token", TOKEN, "--set ops_token"};
+    const struct pcr_config_override shorter = {"ops_token", "0123", "--set ops_token"};
+    assert_int_equal(load_bytes(f, PCR_STR("threads: 1\n"), &listen, 1), PACER_EINVAL);
+    assert_non_null(strstr(f->faults.list[0].message, "needs ops_token"));
+    assert_int_equal(load_bytes(f, PCR_STR("ops_listen: :1\n"), &token, 1), 0);
+    assert_int_equal(load_bytes(f, PCR_STR("ops_token: " TOKEN "\n"), &listen, 1), 0);
+    assert_int_equal(load_bytes(f, PCR_STR("ops_listen: :1\n"), &shorter, 1), PACER_EINVAL);
+    assert_int_equal(f->faults.n, 1);
+    assert_string_equal(f->faults.list[0].message,
+                        "--set ops_token: ops_token is too short: expected at least 16 characters");
+}
+
+static void note_key(void *ctx, const char *key) {
+    struct pcr_buf *keys = ctx;
+    pcr_buf_printf(keys, "%s ", key);
+}
+
+static void what_needs_a_restart(void **state) {
+    struct fixture *f = *state;
+    good(f, "");
+    struct pcr_config *before = f->config;
+    pcr_config_ref(before);
+    good(f, "ops_listen: :1\nops_token: " TOKEN "\n"
+            "cache: {memory_mb: 1, path: x, path_mb: 20, redis_url: redis://h, "
+            "redis_timeout_ms: 5, tenant_header: T}\n");
+    struct pcr_buf keys;
+    pcr_buf_init(&keys, 4096);
+    pcr_config_compare(before, f->config, note_key, &keys);
+    assert_string_equal(keys.data, "ops_listen cache.memory_mb cache.path cache.path_mb "
+                                   "cache.redis_url cache.redis_timeout_ms ");
+    pcr_buf_fini(&keys);
+    pcr_config_unref(before);
 }
 
 // --- faults -------------------------------------------------------------------------------------
@@ -434,16 +716,7 @@ static void files_that_are_not_there(void **state) {
     assert_int_equal(pcr_config_load(f->dir, NULL, 0, &f->config, &f->faults), PACER_EIO);
 }
 
-// --- decisions
-// ---------------------------------------------------------------------------------------------- A
-// decision with one line changed.
-static const char *changed(char out[2048], const char *from, const char *to) {
-    const char *at = strstr(decision, from);
-    assert_non_null(at);
-    snprintf(out, 2048, "%.*s%s%s", (int)(at - decision), decision, to, at + strlen(from));
-    return out;
-}
-
+// --- decisions ----------------------------------------------------------------------------------
 static void faults_of_decisions(void **state) {
     struct fixture *f = *state;
     char text[2048];
@@ -574,7 +847,15 @@ int main(void) {
         TEST(addresses),
         TEST(decisions_and_models),
         TEST(variables_are_substituted_in_values),
+        TEST(values_keep_the_type_of_their_option),
+        TEST(hostile_variables),
+        TEST(what_a_variable_holds_is_never_shown),
         TEST(a_long_variable_is_refused),
+        TEST(the_cache),
+        TEST(the_cache_of_a_model),
+        TEST(rounded_features),
+        TEST(the_second_address),
+        TEST(what_needs_a_restart),
         TEST(unknown_keys),
         TEST(doubled_keys),
         TEST(wrong_types),
