@@ -17,6 +17,7 @@
 #include "server/server_priv.h"
 
 #include "server/notify.h"
+#include "server/ops.h"
 
 #include <stdlib.h>
 
@@ -50,6 +51,8 @@ static void swap_here(struct pcr_mail *mail) { // on each loop
     self->app.generation = letter->generation; // with the letter's reference
     self->app.server_name = config->server_name;
     pcr_http_server_configure(self->http, &options);
+    if (self->server->ops && self == &self->server->loops[0])
+        pcr_ops_configure(self->server->ops, &options);
     pcr_generation_unref(old); // only now: the options before were borrowed from it
     letter->mail.deliver = letter_back;
     pcr_loop_post(self->server->loops[0].loop, &letter->mail);

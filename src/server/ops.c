@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define BODY_BYTES_MAX ((size_t)64 << 10)
+#define CONNECTIONS_MAX 256
 #define KEY_DIGITS 32
 
 struct pcr_ops {
@@ -203,16 +204,27 @@ static void handle(void *ctx, struct pcr_http_request *request) {
     pcr_router_dispatch(ops->router, ops->app, request);
 }
 
-static size_t body_max(void *ctx, enum pcr_http_method method, struct pcr_str path) {
-    (void)ctx;
-    (void)method;
-    (void)path;
-    return BODY_BYTES_MAX;
-}
-
 static void on_access(void *ctx, const struct pcr_http_access *access) {
     const struct pcr_ops *ops = ctx;
     ops->access(ops->access_ctx, access);
+}
+
+// What differs from the serving listener: operators are few, and what they send is small.
+static struct pcr_http_server_options own_options(struct pcr_ops *ops,
+                                                  const struct pcr_http_server_options *options) {
+    struct pcr_http_server_options own = *options;
+    ops->access = options->access;
+    ops->access_ctx = options->ctx;
+    if (own.limits.body_bytes_max > BODY_BYTES_MAX)
+        own.limits.body_bytes_max = BODY_BYTES_MAX;
+    if (own.limits.connections_max > CONNECTIONS_MAX)
+        own.limits.connections_max = CONNECTIONS_MAX;
+    own.cors = (struct pcr_http_cors){0}; // no web page has business here
+    own.handler = handle;
+    own.body_max = NULL;
+    own.access = options->access ? on_access : NULL;
+    own.ctx = ops;
+    return own;
 }
 
 int pcr_ops_open(struct pcr_app *app, const struct pcr_http_server_options *options,
@@ -222,14 +234,7 @@ int pcr_ops_open(struct pcr_app *app, const struct pcr_http_server_options *opti
     if (!ops)
         return pcr_err(err, PACER_ENOMEM, "ops", "out of memory");
     ops->app = app;
-    ops->access = options->access;
-    ops->access_ctx = options->ctx;
-    struct pcr_http_server_options own = *options;
-    own.cors = (struct pcr_http_cors){0}; // no web page has business here
-    own.handler = handle;
-    own.body_max = body_max;
-    own.access = options->access ? on_access : NULL;
-    own.ctx = ops;
+    struct pcr_http_server_options own = own_options(ops, options);
     struct pcr_listener_options listen = {.address = app->generation->config->ops_listen};
     int rc = pcr_router_create(routes, PCR_COUNT_OF(routes), &ops->router, err);
     if (rc == 0)
@@ -242,6 +247,15 @@ int pcr_ops_open(struct pcr_app *app, const struct pcr_http_server_options *opti
     }
     *out = ops;
     return 0;
+}
+
+void pcr_ops_configure(struct pcr_ops *ops, const struct pcr_http_server_options *options) {
+    struct pcr_http_server_options own = own_options(ops, options);
+    pcr_http_server_configure(ops->http, &own);
+}
+
+void pcr_ops_drain(struct pcr_ops *ops, uint64_t grace_ms, void (*drained)(void *ctx), void *ctx) {
+    pcr_http_server_drain(ops->http, grace_ms, drained, ctx);
 }
 
 int pcr_ops_port(const struct pcr_ops *ops) {

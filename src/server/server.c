@@ -10,10 +10,11 @@
 // The start: what can be known at once is looked at first (the configuration, the directory of the
 // models, the address); then the loops serve, and say of the models that they are being loaded.
 //
-// The end: each loop drains by itself and reports to loop 0; when all have, and the pool has
-// nothing more to do, the engine is joined first, so that every answer it owes is in a mailbox, and
-// then each loop gets a letter that stops it, which is behind those answers. ONNX Runtime cannot be
-// interrupted while it makes a session; then the process leaves without that thread.
+// The end: each loop drains by itself, loop 0 the operators' listener, too, and reports to loop 0;
+// when all have, and the pool has nothing more to do, the engine is joined first, so that every
+// answer it owes is in a mailbox, and then each loop gets a letter that stops it, which is behind
+// those answers. ONNX Runtime cannot be interrupted while it makes a session; then the process
+// leaves without that thread.
 //
 // Rejected: a process per core (gunicorn's way). It would load each model once per core, and a
 // cache could not be shared without another process.
@@ -339,10 +340,15 @@ static void finish_pool(struct pcr_server *server) {
         on_last_job(&server->last_job);
 }
 
+static void one_drained(void *ctx) { // on loop 0
+    struct pcr_server *server = ctx;
+    if (++server->n_drained == server->n_loops + (server->ops ? 1 : 0))
+        finish_pool(server);
+}
+
 static void on_drained_mail(struct pcr_mail *mail) { // on loop 0
     struct pcr_server_loop *self = PCR_CONTAINER_OF(mail, struct pcr_server_loop, drained_mail);
-    if (++self->server->n_drained == self->server->n_loops)
-        finish_pool(self->server);
+    one_drained(self->server);
 }
 
 static void on_drained(void *ctx) { // on each loop
@@ -353,7 +359,11 @@ static void on_drained(void *ctx) { // on each loop
 
 static void drain_here(struct pcr_mail *mail) {
     struct pcr_server_loop *self = PCR_CONTAINER_OF(mail, struct pcr_server_loop, drain_mail);
-    pcr_http_server_drain(self->http, self->app.generation->config->drain_ms, on_drained, self);
+    struct pcr_server *server = self->server;
+    uint64_t grace_ms = self->app.generation->config->drain_ms;
+    if (server->ops && self == &server->loops[0])
+        pcr_ops_drain(server->ops, grace_ms, one_drained, server);
+    pcr_http_server_drain(self->http, grace_ms, on_drained, self);
 }
 
 static void on_terminate(void *ctx, int signum) {
