@@ -68,6 +68,24 @@ static void buf_grows_and_stops_at_its_maximum(void **state) {
     pcr_buf_fini(&buf);
 }
 
+static void secrets_are_equal_only_if_all_of_them_is(void **state) {
+    (void)state;
+    const struct pcr_str secret = PCR_STR("0123456789abcdef");
+    assert_true(pcr_str_eq_secret(secret, PCR_STR("0123456789abcdef")));
+    assert_false(pcr_str_eq_secret(PCR_STR("0123456789abcdeF"), secret));
+    assert_false(pcr_str_eq_secret(PCR_STR("x123456789abcdef"), secret));
+    assert_false(pcr_str_eq_secret(PCR_STR("0123456789abcde"), secret));
+    assert_false(pcr_str_eq_secret(PCR_STR("0123456789abcdef0"), secret));
+    // The secret is gone through again for a longer one.
+    assert_false(pcr_str_eq_secret(PCR_STR("0123456789abcdef0123456789abcdef"), secret));
+    assert_false(pcr_str_eq_secret(PCR_STR(""), secret));
+    assert_false(pcr_str_eq_secret((struct pcr_str){NULL, 0}, secret));
+    assert_false(pcr_str_eq_secret(PCR_STR(""), PCR_STR(""))); // no secret, nobody may
+    assert_false(pcr_str_eq_secret(PCR_STR("x"), (struct pcr_str){NULL, 0}));
+    assert_true(pcr_str_eq_secret(PCR_STR("a\0b"), PCR_STR("a\0b")));
+    assert_false(pcr_str_eq_secret(PCR_STR("a\0b"), PCR_STR("a\0c")));
+}
+
 static void digits_and_shapes(void **state) {
     (void)state;
     const char *digits = "0123456789abcdef";
@@ -205,6 +223,7 @@ int main(void) {
         cmocka_unit_test(arena_gives_aligned_memory_and_keeps_its_limit),
         cmocka_unit_test(arena_runs_cleanups_newest_first_and_once),
         cmocka_unit_test(arena_text),
+        cmocka_unit_test(secrets_are_equal_only_if_all_of_them_is),
         cmocka_unit_test(digits_and_shapes),
         cmocka_unit_test(buf_grows_and_stops_at_its_maximum),
         cmocka_unit_test(str_helpers),
