@@ -82,7 +82,7 @@ static void tell_probe(struct pcr_breaker *breaker, bool good, uint64_t now_ns) 
 }
 
 void pcr_breaker_tell(struct pcr_breaker *breaker, bool good, uint64_t now_ns) {
-    if (breaker->state == PCR_BREAKER_HALF_OPEN) {
+    if (breaker->state == PCR_BREAKER_HALF_OPEN && breaker->probing) {
         tell_probe(breaker, good, now_ns);
     } else if (breaker->state == PCR_BREAKER_CLOSED) {
         roll(breaker, now_ns);
@@ -90,7 +90,7 @@ void pcr_breaker_tell(struct pcr_breaker *breaker, bool good, uint64_t now_ns) {
         *n += *n < UINT32_MAX;
         if (!good && fails_too_often(breaker))
             open_it(breaker, breaker->options.open_ns, now_ns);
-    } // open: what was asked before it opened tells nothing new
+    } // else it was asked before the breaker opened, and tells nothing new
 }
 
 uint64_t pcr_breaker_probe_ns(const struct pcr_breaker *breaker) {

@@ -87,6 +87,20 @@ static void answers_that_come_after_it_opened_change_nothing(void **state) {
     assert_int_equal(breaker.state, PCR_BREAKER_OPEN);
 }
 
+static void only_a_probe_tells_anything_while_it_is_half_open(void **state) {
+    (void)state;
+    struct pcr_breaker breaker = make();
+    tell(&breaker, "----", 0);
+    assert_int_equal(breaker.state, PCR_BREAKER_OPEN);
+    uint64_t now_ns = pcr_breaker_probe_ns(&breaker);
+    assert_true(pcr_breaker_ask(&breaker, now_ns));
+    pcr_breaker_tell(&breaker, true, now_ns);
+    assert_int_equal(breaker.state, PCR_BREAKER_HALF_OPEN);
+    tell(&breaker, "-+++++++", now_ns); // nobody has been let through meanwhile
+    assert_int_equal(breaker.state, PCR_BREAKER_HALF_OPEN);
+    assert_true(pcr_breaker_ask(&breaker, now_ns));
+}
+
 static void a_clock_that_goes_back_does_no_harm(void **state) {
     (void)state;
     struct pcr_breaker breaker = make();
@@ -102,6 +116,7 @@ int main(void) {
         cmocka_unit_test(probes_close_it_one_at_a_time),
         cmocka_unit_test(a_bad_probe_opens_it_for_twice_as_long_up_to_a_bound),
         cmocka_unit_test(answers_that_come_after_it_opened_change_nothing),
+        cmocka_unit_test(only_a_probe_tells_anything_while_it_is_half_open),
         cmocka_unit_test(a_clock_that_goes_back_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
