@@ -6,15 +6,19 @@
 // A lost connection is made again after a pause that doubles, with jitter, so that replicas do not
 // come back all at once. While there is none nothing is queued: whoever asks is told at once.
 //
-// hiredis bounds neither a value nor what it has read and not parsed, so both are looked at here: a
-// server is not trusted to send what it was asked for.
+// hiredis bounds neither a value nor what it has read and not parsed, so both are looked at here
+// and in redis_bounds.c: a server is not trusted to send what it was asked for.
 //
-// Names are looked up by getaddrinfo, which blocks this thread, and nobody else.
+// What is sent in a turn of the loop leaves at its end in one system call, without waiting for the
+// loop to find that the socket takes it, which it nearly always does.
 #include "cache/redis_link.h"
 
+#include "cache/redis_bounds.h"
+#include "cache/redis_names.h"
+
+#include <arpa/inet.h>
 #include <hiredis/hiredis_ssl.h>
 #include <openssl/ssl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,11 +26,10 @@
 #define GREETING_TIMEOUT_MS 2000
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 5000
-#define UNREAD_BYTES_MAX ((size_t)96 << 20) // a value is 64 MiB at most
-#define ELEMENTS_MAX 65536
-#define PARTS_MAX 200000
+#define UNREAD_BYTES_MAX ((size_t)96 << 20)      // a value is 64 MiB at most
+#define STABLE_NS (PAUSE_MAX_MS * PCR_NS_PER_MS) // a connection that lasted so long was a good one
 
-enum phase { NO_LINK, CONNECTING, GREETING, UP };
+enum phase { NO_LINK, LOOKING_UP, CONNECTING, GREETING, UP };
 
 struct pcr_redis_link {
     struct pcr_loop *loop;
@@ -36,12 +39,18 @@ struct pcr_redis_link {
     redisAsyncContext *redis;
     struct pcr_poll *poll;
     bool reading, writing;
+    struct pcr_deferred flush; // sends at the end of the turn; frees what was closed
+    bool flushing;
+    struct pcr_redis_bounds bounds;
+    struct pcr_redis_look_up *look_up;
+    size_t n_failed; // attempts in a row: each takes the next address
     SSL_CTX *tls;
     SSL *session; // of the connection, which frees it
     enum phase phase;
     struct pcr_timer *timer; // of the pause, of the greeting
     uint64_t pause_ms;
-    char why[160]; // what does not work
+    uint64_t up_ns; // since when
+    char why[160];  // what does not work
     bool knows_purges;
     long long purges;
     bool closing;
@@ -51,6 +60,8 @@ static void connect_now(struct pcr_redis_link *link);
 
 // --- hiredis' view of a loop --------------------------------------------------------------------
 static void want(struct pcr_redis_link *link, bool reading, bool writing) {
+    if (link->reading == reading && link->writing == writing)
+        return;
     link->reading = reading;
     link->writing = writing;
     if (link->poll)
@@ -67,7 +78,10 @@ static void del_read(void *ctx) {
 }
 static void add_write(void *ctx) {
     struct pcr_redis_link *link = ctx;
-    want(link, link->reading, true);
+    if (link->phase == UP && !link->flushing)
+        pcr_loop_defer(link->loop, &link->flush);
+    else
+        want(link, link->reading, true);
 }
 static void del_write(void *ctx) {
     struct pcr_redis_link *link = ctx;
@@ -90,75 +104,23 @@ static void on_ready(void *ctx, bool readable, bool writable) {
         redisAsyncHandleWrite(link->redis);
 }
 
-// --- what is read -------------------------------------------------------------------------------
-// hiredis asserts that somebody waits for every answer, and takes messages of subscriptions for
-// such; it bounds neither how many parts an answer has nor how deep they lie. So its reader asks
-// here before it makes a part: what nobody asked for, and what goes too far, is no memory to it,
-// which ends the connection. The reader's own functions make the rest.
-static redisReplyObjectFunctions made_by_hiredis, guarded;
-static pthread_once_t guard_once = PTHREAD_ONCE_INIT;
-static _Thread_local unsigned n_parts; // of the answer that is being read
-
-static bool may_be(const redisReadTask *task) {
-    const redisAsyncContext *redis = task->privdata;
-    if (task->parent)
-        return ++n_parts < PARTS_MAX;
-    n_parts = 0;
-    return task->type == REDIS_REPLY_PUSH || task->type == REDIS_REPLY_ERROR || redis->replies.head;
-}
-
-// Of a push its kind comes first; we subscribe to nothing.
-static bool is_of_subscription(const redisReadTask *task, const char *text, size_t bytes) {
-    const redisReadTask *parent = task->parent;
-    return parent && parent->type == REDIS_REPLY_PUSH && task->idx == 0 &&
-           (memmem(text, bytes, "message", 7) || memmem(text, bytes, "subscribe", 9));
-}
-
-static void *make_string(const redisReadTask *task, char *text, size_t bytes) {
-    return may_be(task) && !is_of_subscription(task, text, bytes)
-               ? made_by_hiredis.createString(task, text, bytes)
-               : NULL;
-}
-static void *make_array(const redisReadTask *task, size_t n) {
-    return may_be(task) ? made_by_hiredis.createArray(task, n) : NULL;
-}
-static void *make_integer(const redisReadTask *task, long long number) {
-    return may_be(task) ? made_by_hiredis.createInteger(task, number) : NULL;
-}
-static void *make_double(const redisReadTask *task, double number, char *text, size_t bytes) {
-    return may_be(task) ? made_by_hiredis.createDouble(task, number, text, bytes) : NULL;
-}
-static void *make_nil(const redisReadTask *task) {
-    return may_be(task) ? made_by_hiredis.createNil(task) : NULL;
-}
-static void *make_bool(const redisReadTask *task, int is_true) {
-    return may_be(task) ? made_by_hiredis.createBool(task, is_true) : NULL;
-}
-
-static void make_guarded(void) {
-    redisReader *reader = redisReaderCreate(); // for its functions
-    PCR_ASSERT(reader);
-    made_by_hiredis = *reader->fn;
-    redisReaderFree(reader);
-    guarded = (redisReplyObjectFunctions){make_string,
-                                          make_array,
-                                          make_integer,
-                                          make_double,
-                                          make_nil,
-                                          make_bool,
-                                          made_by_hiredis.freeObject};
-}
-
-static void guard_reader(redisAsyncContext *redis) {
-    pthread_once(&guard_once, make_guarded);
-    redis->c.reader->fn = &guarded;
-    redis->c.reader->privdata = redis;
+static void on_flush(struct pcr_deferred *flush) {
+    struct pcr_redis_link *link = PCR_CONTAINER_OF(flush, struct pcr_redis_link, flush);
+    if (link->closing) {
+        free(link);
+        return;
+    }
+    link->flushing = true;
+    if (link->redis && link->phase == UP)
+        redisAsyncHandleWrite(link->redis);
+    link->flushing = false;
 }
 
 static bool attach(struct pcr_redis_link *link, redisAsyncContext *redis) {
     link->poll = pcr_poll_create(link->loop, redis->c.fd, on_ready, link);
     if (!link->poll)
         return false;
+    link->reading = link->writing = false;
     redis->data = link;
     redis->ev.data = link;
     redis->ev.addRead = add_read;
@@ -166,17 +128,19 @@ static bool attach(struct pcr_redis_link *link, redisAsyncContext *redis) {
     redis->ev.addWrite = add_write;
     redis->ev.delWrite = del_write;
     redis->ev.cleanup = cleanup;
-    redis->c.reader->maxelements = ELEMENTS_MAX;
-    guard_reader(redis);
+    pcr_redis_bounds_set(&link->bounds, redis);
     return true;
 }
 
 // --- loss ---------------------------------------------------------------------------------------
 static void note(struct pcr_redis_link *link, const char *what, const char *why) {
-    snprintf(link->why, sizeof link->why, "%s%s%.120s", what, *what ? ": " : "", why);
-    for (char *at = link->why; *at; at++)
-        if ((unsigned char)*at < ' ')
-            *at = ' ';
+    snprintf(link->why, sizeof link->why, "%s%s%.99s", what, *what ? ": " : "", why);
+}
+
+// What the server has said, or hiredis, which may have it from the server.
+static void note_words(struct pcr_redis_link *link, const char *what, const char *words) {
+    char text[100];
+    note(link, what, pcr_redis_error_text(words, link->url->password, text, sizeof text));
 }
 
 static void lose(struct pcr_redis_link *link) {
@@ -184,10 +148,15 @@ static void lose(struct pcr_redis_link *link) {
     link->phase = NO_LINK;
     if (link->closing)
         return;
+    if (was_up)
+        link->n_failed = 0;
+    else
+        link->n_failed++;
+    if (was_up && pcr_clock_mono_ns() - link->up_ns > STABLE_NS)
+        link->pause_ms = PAUSE_MIN_MS;
     uint64_t jitter = pcr_rand_u64() % (link->pause_ms / 2 + 1);
     pcr_timer_start(link->timer, link->pause_ms / 2 + jitter + 1, 0);
     link->pause_ms = link->pause_ms * 2 < PAUSE_MAX_MS ? link->pause_ms * 2 : PAUSE_MAX_MS;
-    (void)was_up;
     link->events.changed(link->ctx, false, link->why);
 }
 
@@ -195,10 +164,16 @@ void pcr_redis_link_break(struct pcr_redis_link *link, const char *why) {
     redisAsyncContext *redis = link->redis;
     if (!redis)
         return;
-    note(link, "", why);
+    if (why)
+        note(link, "", why);
     redisAsyncFree(redis); // on_disconnect is called where it was connected
     if (link->phase != NO_LINK)
         lose(link);
+}
+
+static void break_for(struct pcr_redis_link *link, const char *what, const redisReply *reply) {
+    note_words(link, what, reply->str);
+    pcr_redis_link_break(link, NULL);
 }
 
 // hiredis only knows that the handshake failed.
@@ -213,8 +188,10 @@ static bool note_certificate(struct pcr_redis_link *link) {
 static void on_disconnect(const redisAsyncContext *redis, int status) {
     struct pcr_redis_link *link = redis->data;
     bool is_said = note_certificate(link);
-    if (!is_said && status != REDIS_OK && redis->errstr[0])
-        note(link, "", redis->errstr);
+    if (link->bounds.refused)
+        note(link, "", link->bounds.refused);
+    else if (!is_said && status != REDIS_OK && redis->errstr[0])
+        note_words(link, "", redis->errstr);
     else if (!is_said && !link->why[0])
         note(link, "", "the server closed the connection");
     if (link->phase != NO_LINK)
@@ -249,9 +226,7 @@ static void on_purges(redisAsyncContext *redis, void *ptr, void *privdata) {
     if (!reply || link->closing)
         return;
     if (is_error(reply)) { // LOADING, NOAUTH, MOVED …: not usable yet
-        char why[160];
-        snprintf(why, sizeof why, "%.150s", reply->str);
-        pcr_redis_link_break(link, why);
+        break_for(link, "", reply);
         return;
     }
     long long purges = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
@@ -262,7 +237,7 @@ static void on_purges(redisAsyncContext *redis, void *ptr, void *privdata) {
     if (was_up) // told of a purge, whose values have been told of one by one
         return;
     link->phase = UP;
-    link->pause_ms = PAUSE_MIN_MS;
+    link->up_ns = pcr_clock_mono_ns();
     pcr_timer_stop(link->timer);
     if (missed)
         link->events.invalidated(link->ctx, NULL, 0);
@@ -278,7 +253,7 @@ static void on_tracking(redisAsyncContext *redis, void *ptr, void *privdata) {
     const redisReply *reply = ptr;
     (void)privdata;
     if (reply && is_error(reply))
-        note(link, "no invalidation", reply->str);
+        note_words(link, "no invalidation", reply->str);
 }
 
 static char name_of_select[] = "SELECT", name_of_auth[] = "AUTH";
@@ -286,11 +261,8 @@ static char name_of_select[] = "SELECT", name_of_auth[] = "AUTH";
 // Of a command that has to succeed; privdata: its name.
 static void on_needed(redisAsyncContext *redis, void *ptr, void *privdata) {
     const redisReply *reply = ptr;
-    if (reply && is_error(reply)) {
-        char why[160];
-        snprintf(why, sizeof why, "%s: %.140s", (const char *)privdata, reply->str);
-        pcr_redis_link_break(link_of(redis), why);
-    }
+    if (reply && is_error(reply))
+        break_for(link_of(redis), privdata, reply);
 }
 
 // Sent behind each other without waiting; the last one's answer makes the link usable.
@@ -316,12 +288,10 @@ static void on_hello(redisAsyncContext *redis, void *ptr, void *privdata) {
         return;
     }
     if (begins(reply, "WRONGPASS") || begins(reply, "LOADING")) {
-        char why[160];
-        snprintf(why, sizeof why, "%.150s", reply->str);
-        pcr_redis_link_break(link, why);
+        break_for(link, "", reply);
         return;
     }
-    note(link, "no invalidation", reply->str);
+    note_words(link, "no invalidation", reply->str);
     if (url->has_user)
         redisAsyncCommand(redis, on_needed, name_of_auth, "AUTH %s %s", url->user, url->password);
     else if (url->has_password)
@@ -355,7 +325,7 @@ static void on_connect(const redisAsyncContext *redis, int status) {
     struct pcr_redis_link *link = link_of(redis);
     if (status != REDIS_OK) { // hiredis frees it
         if (!note_certificate(link))
-            note(link, "cannot connect", redis->errstr);
+            note_words(link, "cannot connect", redis->errstr);
         lose(link);
         return;
     }
@@ -391,16 +361,14 @@ static bool begin_tls(struct pcr_redis_link *link, redisAsyncContext *redis) {
     return true;
 }
 
-static void connect_now(struct pcr_redis_link *link) {
-    const struct pcr_redis_url *url = link->url;
+// `address` is NULL for a unix socket.
+static void connect_to(struct pcr_redis_link *link, const char *address) {
     redisOptions options = {0};
-    struct timeval timeout = {CONNECT_TIMEOUT_MS / 1000, 0};
-    if (*url->path)
-        REDIS_OPTIONS_SET_UNIX(&options, url->path);
+    options.options = REDIS_OPT_PREFER_IP_UNSPEC;
+    if (address)
+        REDIS_OPTIONS_SET_TCP(&options, address, link->url->port);
     else
-        REDIS_OPTIONS_SET_TCP(&options, url->host, url->port);
-    options.connect_timeout = &timeout;
-    link->why[0] = '\0';
+        REDIS_OPTIONS_SET_UNIX(&options, link->url->path);
     link->session = NULL;
     redisAsyncContext *redis = redisAsyncConnectWithOptions(&options);
     if (!redis || redis->err || !attach(link, redis)) {
@@ -424,8 +392,55 @@ static void connect_now(struct pcr_redis_link *link) {
     pcr_timer_start(link->timer, CONNECT_TIMEOUT_MS, 0);
 }
 
-static void on_start(void *ctx) {
-    on_timer(ctx);
+static void connect_to_one_of(struct pcr_redis_link *link,
+                              const struct pcr_redis_addresses *addresses) {
+    connect_to(link, addresses->text[link->n_failed % addresses->n]);
+}
+
+static void on_looked_up(void *ctx, const struct pcr_redis_addresses *found) {
+    struct pcr_redis_link *link = ctx;
+    link->look_up = NULL;
+    if (found->n > 0) {
+        connect_to_one_of(link, found);
+        return;
+    }
+    char what[56], host[41];
+    pcr_redis_error_text(link->url->host, NULL, host, sizeof host); // printable
+    snprintf(what, sizeof what, "cannot find %s", host);
+    note(link, what, found->why);
+    lose(link);
+}
+
+// Those that need no look-up: nobody has to ask what localhost is.
+static bool addresses_of(const char *host, struct pcr_redis_addresses *out) {
+    static const struct pcr_redis_addresses loopback = {{"127.0.0.1", "::1"}, 2, ""};
+    unsigned char address[sizeof(struct in6_addr)];
+    if (pcr_str_eq_nocase(pcr_str(host), PCR_STR("localhost"))) {
+        *out = loopback;
+        return true;
+    }
+    *out = (struct pcr_redis_addresses){.n = 1};
+    snprintf(out->text[0], sizeof out->text[0], "%.63s", host);
+    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
+static void connect_now(struct pcr_redis_link *link) {
+    struct pcr_redis_addresses addresses;
+    link->why[0] = '\0';
+    if (*link->url->path) {
+        connect_to(link, NULL);
+        return;
+    }
+    if (addresses_of(link->url->host, &addresses)) {
+        connect_to_one_of(link, &addresses);
+        return;
+    }
+    link->phase = LOOKING_UP;
+    link->look_up = pcr_redis_look_up_start(link->loop, link->url->host, on_looked_up, link);
+    if (!link->look_up) {
+        note(link, "cannot look up the name", "no memory, or no thread");
+        lose(link);
+    }
 }
 
 int pcr_redis_link_open(struct pcr_loop *loop, const struct pcr_redis_url *url,
@@ -438,8 +453,9 @@ int pcr_redis_link_open(struct pcr_loop *loop, const struct pcr_redis_url *url,
         link->url = url;
         link->events = *events;
         link->ctx = ctx;
+        link->flush.fire = on_flush;
         link->pause_ms = PAUSE_MIN_MS;
-        link->timer = pcr_timer_create(loop, on_start, link);
+        link->timer = pcr_timer_create(loop, on_timer, link);
     }
     if (link && url->tls) {
         link->tls = SSL_CTX_new(TLS_client_method());
@@ -462,8 +478,9 @@ void pcr_redis_link_close(struct pcr_redis_link *link) {
     if (link->redis)
         redisAsyncFree(link->redis);
     pcr_timer_destroy(link->timer);
+    pcr_redis_look_up_drop(link->look_up);
     SSL_CTX_free(link->tls);
-    free(link);
+    pcr_loop_defer(link->loop, &link->flush); // it may be waiting already
 }
 
 redisAsyncContext *pcr_redis_link_context(struct pcr_redis_link *link) {

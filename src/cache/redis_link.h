@@ -30,7 +30,7 @@ int pcr_redis_link_open(struct pcr_loop *loop, const struct pcr_redis_url *url,
 void pcr_redis_link_close(struct pcr_redis_link *link); // `changed` is not called any more
 // NULL: not up.
 redisAsyncContext *pcr_redis_link_context(struct pcr_redis_link *link);
-// Breaks it off: it is made anew after a pause.
+// Breaks it off: it is made anew after a pause. `why` NULL: it is known.
 void pcr_redis_link_break(struct pcr_redis_link *link, const char *why);
 // Bytes that wait to be sent.
 size_t pcr_redis_link_unsent(const struct pcr_redis_link *link);

@@ -45,6 +45,18 @@ static bool take_before_last(struct pcr_str *rest, char separator, struct pcr_st
     return false;
 }
 
+// A socket's path may have an '@' of its own.
+static bool take_user(struct pcr_str *rest, bool is_unix, struct pcr_str *info) {
+    struct pcr_str head = *rest;
+    const char *path = is_unix ? memchr(rest->ptr, '/', rest->len) : NULL;
+    if (path)
+        head.len = (size_t)(path - rest->ptr);
+    if (!take_before_last(&head, '@', info))
+        return false;
+    *rest = (struct pcr_str){rest->ptr + info->len + 1, rest->len - info->len - 1};
+    return true;
+}
+
 static bool take_scheme(struct pcr_str *rest, const char *scheme) {
     if (!pcr_str_starts_with(*rest, pcr_str(scheme)))
         return false;
@@ -131,7 +143,7 @@ int pcr_redis_url_parse(const char *text, struct pcr_redis_url *out, struct pace
     struct pcr_str all = rest;
     pcr_str_split(&all, '?', &rest);
     query = all;
-    int rc = take_before_last(&rest, '@', &info) ? read_user(info, out, err) : 0;
+    int rc = take_user(&rest, is_unix, &info) ? read_user(info, out, err) : 0;
     if (rc == 0 && is_unix) {
         rc = read_unix(rest, out, err);
     } else if (rc == 0) {

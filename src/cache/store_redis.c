@@ -12,6 +12,7 @@
 // Rejected: a connection per loop. It saves a hand-over of some microseconds on what takes a round
 // trip, and would need a second one for invalidations, which would then report our own writes.
 #include "cache/breaker.h"
+#include "cache/redis_bounds.h"
 #include "cache/redis_link.h"
 #include "cache/store_priv.h"
 
@@ -24,23 +25,29 @@
 #define BYTES_MAX ((size_t)64 << 20)
 #define LATE_TIMEOUTS 4                // after so many the connection is given up
 #define STEP_NS_MAX (2 * PCR_NS_PER_S) // of a purge
-#define PUT_PAUSE_NS PCR_NS_PER_S      // after a put was refused
+#define PURGE_NS_MAX (60 * PCR_NS_PER_S)
+#define BEAT_MS 2000 // with nothing under way for so long the server is asked whether it is there
+#define PUT_PAUSE_NS PCR_NS_PER_S // after a put was refused
 #define SCAN_COUNT 500
 #define DRAIN_MS 500
+#define BREAKER_PAUSE_NS (500 * PCR_NS_PER_MS)
 #define NAME_TEXT_BYTES (sizeof PCR_REDIS_PREFIX + 16 + 1 + 16 + 1 + 32)
 
-enum kind { GET, PUT, PURGE };
+enum kind { GET, PUT, PURGE, BEAT };
 
 struct command {
     struct pcr_list node; // queued, then under way (oldest first)
     struct redis_store *store;
     enum kind kind;
-    uint64_t sent_ns;
+    uint64_t sent_ns;              // of a purge: its step
+    uint64_t began_ns;             // of a purge
     struct pcr_store_get *get;     // NULL: given up
     struct pcr_store_purge *purge; // NULL: it has been answered
     struct pcr_store_name name;    // of a put
     uint64_t ttl_ms;
     int64_t removed;
+    unsigned n_unlinks; // of a purge: not answered yet
+    bool over;          // the purge is, and the last of them frees it
     char *value;
     size_t n_bytes;
 };
@@ -53,9 +60,11 @@ struct redis_store {
     pthread_t thread;
     struct pcr_redis_link *link; // the loop's, as all below
     struct pcr_timer *timer;     // looks for what takes too long, while anything is under way
+    struct pcr_timer *beat;
     struct pcr_list under_way;
     struct pcr_breaker breaker;
     bool timing, stopping;
+    uint64_t stopping_ns; // since when
     // For those who ask, without a lock: whether it makes sense.
     atomic_bool up;
     _Atomic uint64_t open_until_ns; // 0: the breaker is not open
@@ -176,11 +185,7 @@ static void give_up(struct command *command) {
 
 static void note_reply(struct redis_store *store, const redisReply *reply) {
     char why[sizeof store->stats.why];
-    bool moved = strncmp(reply->str, "MOVED", 5) == 0 || strncmp(reply->str, "ASK ", 4) == 0;
-    snprintf(why, sizeof why, "%s%.90s",
-             moved ? "a cluster is not supported; give the URL of a single server: " : "",
-             reply->str);
-    set_why(store, why);
+    set_why(store, pcr_redis_error_text(reply->str, store->url.password, why, sizeof why));
 }
 
 static void on_got(redisAsyncContext *redis, void *ptr, void *privdata) {
@@ -221,9 +226,11 @@ static void on_put(redisAsyncContext *redis, void *ptr, void *privdata) {
         uint64_t until_ns = pcr_clock_mono_ns() + PUT_PAUSE_NS;
         uint64_t before_ns = atomic_exchange(&store->no_put_until_ns, until_ns);
         note_reply(store, reply);
-        if (until_ns - before_ns > 10 * PUT_PAUSE_NS)
-            pcr_log(PCR_LOG_WARN, "cache", "%s takes no answers: %.100s", store->url.shown,
-                    reply->str);
+        if (until_ns - before_ns > 10 * PUT_PAUSE_NS) {
+            char why[sizeof store->stats.why];
+            pcr_log(PCR_LOG_WARN, "cache", "%s takes no answers: %s", store->url.shown,
+                    pcr_redis_error_text(reply->str, store->url.password, why, sizeof why));
+        }
     }
     pthread_mutex_lock(&store->lock);
     store->stats.puts += good;
@@ -241,6 +248,8 @@ static void on_unlinked(redisAsyncContext *redis, void *ptr, void *privdata) {
     (void)redis;
     if (reply && reply->type == REDIS_REPLY_INTEGER)
         command->removed += reply->integer;
+    if (--command->n_unlinks == 0 && command->over)
+        free_command(command);
 }
 
 static void finish_purge(struct command *command, int64_t removed) {
@@ -249,7 +258,9 @@ static void finish_purge(struct command *command, int64_t removed) {
     store->stats.removed += removed > 0 ? (uint64_t)removed : 0;
     pthread_mutex_unlock(&store->lock);
     answer_purge(command, removed);
-    free_command(command);
+    command->over = true; // before the UNLINKs are only where a command could not be sent
+    if (command->n_unlinks == 0)
+        free_command(command);
 }
 
 static void unlink_all(struct command *command, redisAsyncContext *redis, const redisReply *keys) {
@@ -268,8 +279,9 @@ static void unlink_all(struct command *command, redisAsyncContext *redis, const 
                 argv[n] = keys->element[i]->str;
                 lengths[n++] = keys->element[i]->len;
             }
-        if (n > 1)
-            redisAsyncCommandArgv(redis, on_unlinked, command, n, argv, lengths);
+        if (n > 1 &&
+            redisAsyncCommandArgv(redis, on_unlinked, command, n, argv, lengths) == REDIS_OK)
+            command->n_unlinks++;
     }
     free(argv);
     free(lengths);
@@ -280,6 +292,17 @@ static void on_purge_end(redisAsyncContext *redis, void *ptr, void *privdata) {
     struct command *command = privdata;
     (void)redis;
     finish_purge(command, reply && reply->type != REDIS_REPLY_ERROR ? command->removed : PACER_EIO);
+}
+
+// Whether another step is to follow; if not, and there would be more, it is said at once.
+static bool goes_on(struct command *command, const char *cursor) {
+    if (strcmp(cursor, "0") == 0 || !command->purge)
+        return false;
+    if (command->store->stopping)
+        answer_purge(command, PACER_ECANCELED);
+    else if (command->sent_ns - command->began_ns > PURGE_NS_MAX)
+        answer_purge(command, PACER_ETIMEDOUT);
+    return command->purge != NULL;
 }
 
 static void on_scanned(redisAsyncContext *redis, void *ptr, void *privdata) {
@@ -298,10 +321,10 @@ static void on_scanned(redisAsyncContext *redis, void *ptr, void *privdata) {
     pcr_list_remove(&command->node);
     pcr_list_push_back(&command->store->under_way, &command->node);
     unlink_all(command, redis, reply->element[1]);
-    if (strcmp(reply->element[0]->str, "0") != 0 && command->purge)
+    if (goes_on(command, reply->element[0]->str))
         scan(command, reply->element[0]->str);
-    else // answered behind the last UNLINK
-        redisAsyncCommand(redis, on_purge_end, command, "PING");
+    else if (redisAsyncCommand(redis, on_purge_end, command, "PING") != REDIS_OK)
+        finish_purge(command, PACER_EIO); // else it is answered behind the last UNLINK
 }
 
 // Hashes are hexadecimal digits, so no name can be mistaken for a pattern.
@@ -324,6 +347,7 @@ static void scan(struct command *command, const char *cursor) {
 }
 
 static void begin_purge(struct command *command, redisAsyncContext *redis) {
+    command->began_ns = command->sent_ns;
     redisAsyncCommand(redis, NULL, NULL, "INCR %s", PCR_REDIS_PURGES);
     scan(command, "0");
 }
@@ -334,8 +358,10 @@ static void on_tick(void *ctx);
 static void send_get(struct command *command, redisAsyncContext *redis) {
     char name[NAME_TEXT_BYTES];
     name_text(&command->get->name, name);
-    if (redisAsyncCommand(redis, on_got, command, "GET %s", name) != REDIS_OK)
+    if (redisAsyncCommand(redis, on_got, command, "GET %s", name) != REDIS_OK) {
+        tell_breaker(command->store, false);
         give_up(command);
+    }
 }
 
 static void send_put(struct command *command, redisAsyncContext *redis) {
@@ -347,11 +373,22 @@ static void send_put(struct command *command, redisAsyncContext *redis) {
         give_up(command);
 }
 
+static void on_beaten(redisAsyncContext *redis, void *ptr, void *privdata) {
+    (void)redis;
+    (void)ptr;
+    free_command(privdata);
+}
+
+static void send_beat(struct command *command, redisAsyncContext *redis) {
+    if (redisAsyncCommand(redis, on_beaten, command, "PING") != REDIS_OK)
+        give_up(command);
+}
+
 static void send(struct redis_store *store, struct command *command) {
     redisAsyncContext *redis = pcr_redis_link_context(store->link);
     uint64_t now_ns = pcr_clock_mono_ns();
-    bool asked = command->kind != GET || pcr_breaker_ask(&store->breaker, now_ns);
-    if (!redis || !asked || store->stopping) {
+    bool can = redis && !store->stopping; // the breaker is asked last: it wants to be told then
+    if (!can || (command->kind == GET && !pcr_breaker_ask(&store->breaker, now_ns))) {
         give_up(command);
         return;
     }
@@ -366,15 +403,34 @@ static void send(struct redis_store *store, struct command *command) {
         send_get(command, redis);
     else if (command->kind == PUT)
         send_put(command, redis);
-    else
+    else if (command->kind == PURGE)
         begin_purge(command, redis);
+    else
+        send_beat(command, redis);
+}
+
+// A connection that is dead and says nothing would bring no invalidations, and nobody would notice:
+// answers that are in memory need no command.
+static void on_beat(void *ctx) {
+    struct redis_store *store = ctx;
+    bool idle = pcr_redis_link_context(store->link) && pcr_list_empty(&store->under_way);
+    struct command *command = idle ? calloc(1, sizeof *command) : NULL;
+    if (!command)
+        return;
+    *command = (struct command){.store = store, .kind = BEAT};
+    pcr_list_init(&command->node);
+    pthread_mutex_lock(&store->lock);
+    store->n_commands++;
+    pthread_mutex_unlock(&store->lock);
+    send(store, command);
 }
 
 static void stop_now(struct redis_store *store) {
     pcr_redis_link_close(store->link);
     store->link = NULL;
     pcr_timer_destroy(store->timer);
-    store->timer = NULL;
+    pcr_timer_destroy(store->beat);
+    store->timer = store->beat = NULL;
     pcr_loop_stop(store->loop);
 }
 
@@ -395,6 +451,7 @@ static void on_mail(struct pcr_mail *mail) {
     if (!stop || store->stopping)
         return;
     store->stopping = true; // what was put is waited for, a moment
+    store->stopping_ns = pcr_clock_mono_ns();
     if (pcr_list_empty(&store->under_way))
         stop_now(store);
     else
@@ -403,11 +460,7 @@ static void on_mail(struct pcr_mail *mail) {
 
 // --- what takes too long ------------------------------------------------------------------------
 static void drain(struct redis_store *store, uint64_t now_ns) {
-    const struct command *oldest =
-        pcr_list_empty(&store->under_way)
-            ? NULL
-            : PCR_LIST_ENTRY(store->under_way.next, struct command, node);
-    if (!oldest || now_ns - oldest->sent_ns > DRAIN_MS * PCR_NS_PER_MS)
+    if (pcr_list_empty(&store->under_way) || now_ns - store->stopping_ns > DRAIN_MS * PCR_NS_PER_MS)
         stop_now(store);
 }
 
@@ -426,6 +479,20 @@ static void give_up_late(struct redis_store *store, uint64_t now_ns) {
     }
 }
 
+// A step of a purge may take long.
+static bool is_silent(const struct redis_store *store, uint64_t now_ns) {
+    uint64_t late_ns = LATE_TIMEOUTS * store->options.timeout_ms * PCR_NS_PER_MS;
+    uint64_t step_ns = late_ns > 2 * STEP_NS_MAX ? late_ns : 2 * STEP_NS_MAX;
+    PCR_LIST_FOR_EACH(node, &store->under_way) {
+        const struct command *command = PCR_LIST_ENTRY(node, struct command, node);
+        if (now_ns - command->sent_ns > (command->kind == PURGE ? step_ns : late_ns))
+            return true;
+        if (now_ns - command->sent_ns <= late_ns)
+            return false; // those behind it are younger
+    }
+    return false;
+}
+
 static void on_tick(void *ctx) {
     struct redis_store *store = ctx;
     uint64_t now_ns = pcr_clock_mono_ns();
@@ -434,15 +501,7 @@ static void on_tick(void *ctx) {
         return;
     }
     give_up_late(store, now_ns);
-    const struct command *oldest = NULL;
-    PCR_LIST_FOR_EACH(node, &store->under_way) {
-        oldest = PCR_LIST_ENTRY(node, struct command, node);
-        if (oldest->kind != PURGE) // which goes on for long
-            break;
-        oldest = NULL;
-    }
-    if (oldest &&
-        now_ns - oldest->sent_ns > LATE_TIMEOUTS * store->options.timeout_ms * PCR_NS_PER_MS)
+    if (is_silent(store, now_ns))
         pcr_redis_link_break(store->link, "no answer in time");
     if (pcr_list_empty(&store->under_way)) {
         pcr_timer_stop(store->timer);
@@ -609,8 +668,10 @@ static int open_loop(struct redis_store *store, struct pacer_error *err) {
     if (rc < 0)
         return rc;
     store->timer = pcr_timer_create(store->loop, on_tick, store);
-    if (!store->timer)
+    store->beat = pcr_timer_create(store->loop, on_beat, store);
+    if (!store->timer || !store->beat)
         return pcr_err(err, PACER_ENOMEM, "cache", "out of memory");
+    pcr_timer_start(store->beat, BEAT_MS, BEAT_MS);
     rc = pcr_redis_link_open(store->loop, &store->url, &events, store, &store->link, err);
     if (rc < 0)
         return rc;
@@ -638,7 +699,10 @@ int pcr_store_redis_open(const struct pcr_store_redis_options *options, struct p
     pcr_list_init(&store->queued);
     pcr_list_init(&store->under_way);
     pthread_mutex_init(&store->lock, NULL);
-    pcr_breaker_init(&store->breaker, &(struct pcr_breaker_options){0});
+    // The pause outlasts what was asked before it, so that only probes are told while half open.
+    uint64_t pause_ns = 2 * store->options.timeout_ms * PCR_NS_PER_MS;
+    pause_ns = pause_ns > BREAKER_PAUSE_NS ? pause_ns : BREAKER_PAUSE_NS;
+    pcr_breaker_init(&store->breaker, &(struct pcr_breaker_options){.open_ns = pause_ns});
     int rc = pcr_redis_url_parse(options->url, &store->url, err);
     if (rc == 0)
         rc = open_loop(store, err);
