@@ -67,7 +67,7 @@ static enum pcr_store_found ask_store(struct pcr_store *store, struct pcr_store_
     return wait->found;
 }
 
-static int64_t purge(struct pcr_store *store, struct pcr_store_purge what) {
+__attribute__((unused)) static int64_t purge(struct pcr_store *store, struct pcr_store_purge what) {
     struct wait wait;
     wait_begins(&wait);
     wait.purge = what;

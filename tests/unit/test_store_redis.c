@@ -320,6 +320,33 @@ static void full_or_read_only_it_still_gives_what_it_has(void **state) {
     assert_false(put(store, 3, "x")); // not now
     assert_int_equal(stats_of(store).state, PCR_STORE_UP);
     store->ops->destroy(store);
+    redis_cli("config set maxmemory 0");
+    redis_cli("replicaof 127.0.0.1 1");
+    store = open_store();
+    assert_true(becomes(store, PCR_STORE_UP));
+    put(store, 2, "x");
+    assert_int_equal(get(store, 2, NULL), PCR_STORE_MISSING);
+    assert_int_equal(get(store, 1, "x"), PCR_STORE_FOUND);
+    assert_non_null(strstr(stats_of(store).why, "READONLY"));
+    assert_int_equal(stats_of(store).state, PCR_STORE_UP);
+    store->ops->destroy(store);
+}
+
+// Such a server repeats the words of a command that it does not know.
+static void without_hello_it_is_a_store_and_the_password_is_not_shown(void **state) {
+    (void)state;
+    NEEDS_SERVER();
+    stop_server();
+    start_server("--requirepass hush --rename-command HELLO \"''\"");
+    char url[64];
+    snprintf(url, sizeof url, "redis://:hush@127.0.0.1:%d", port);
+    struct pcr_store *store = open_url(url);
+    assert_true(becomes(store, PCR_STORE_UP));
+    assert_non_null(strstr(stats_of(store).why, "no invalidation"));
+    assert_null(strstr(stats_of(store).why, "hush"));
+    put(store, 1, "x");
+    assert_int_equal(get(store, 1, "x"), PCR_STORE_FOUND);
+    store->ops->destroy(store);
 }
 
 static void it_authenticates_and_selects(void **state) {
@@ -485,6 +512,7 @@ int main(void) {
         SERVED(killed_and_started_again_it_is_found_again),
         SERVED(paused_it_holds_nobody_up),
         SERVED(full_or_read_only_it_still_gives_what_it_has),
+        SERVED(without_hello_it_is_a_store_and_the_password_is_not_shown),
         SERVED(it_authenticates_and_selects),
         cmocka_unit_test(whatever_a_server_says_nothing_breaks),
         cmocka_unit_test(a_server_that_knows_no_hello_is_a_store_all_the_same),
