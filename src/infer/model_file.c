@@ -12,6 +12,7 @@
 // (AddExternalInitializersFromFilesInMemory). ONNX Runtime 1.21 replaces initializers of the
 // main graph only and opens the rest by path all the same.
 #include "infer/session_priv.h"
+#include "onnx/external.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,21 +110,6 @@ struct look {
     size_t n_externals;
 };
 
-static bool is_below(const char *path, const char *folder) {
-    size_t n = strlen(folder);
-    while (n > 0 && folder[n - 1] == '/')
-        n--;
-    return strncmp(path, folder, n) == 0 && path[n] == '/';
-}
-
-static int outside(struct pacer_error *err, struct pcr_str location, const char *why) {
-    return pcr_err(
-        err, PACER_EMODEL, "session",
-        "the model keeps weights in '%.*s', which is not followed: %s; external data must lie "
-        "in the folder of the model",
-        location.len > 100 ? 100 : (int)location.len, location.ptr, why);
-}
-
 static int add_external(struct look *look, const char *path, const struct stat *st,
                         struct pacer_error *err) {
     struct pcr_model_file *file = look->file;
@@ -147,36 +133,11 @@ static int add_external(struct look *look, const char *path, const struct stat *
 static int on_external(void *ctx, const struct pcr_onnx_external *external,
                        struct pacer_error *err) {
     struct look *look = ctx;
-    struct pcr_str location = external->location;
-    const char *fault = pcr_onnx_location_fault(location);
-    if (fault)
-        return outside(err, location, fault);
-    char joined[PATH_MAX];
-    char real[PATH_MAX];
-    int n = snprintf(joined, sizeof joined, "%s/%.*s", look->file->folder, (int)location.len,
-                     location.ptr);
-    if (location.len > INT_MAX || n < 0 || (size_t)n >= sizeof joined)
-        return outside(err, location, "its path is too long");
-    if (!realpath(joined, real))
-        return pcr_err(
-            err, PACER_EMODEL, "session",
-            "the model keeps weights in '%.*s', which is not there: %s; put that file beside "
-            "the model",
-            (int)location.len, location.ptr, strerror(errno));
-    if (!is_below(real, look->file->folder) && !is_below(real, look->own_folder))
-        return outside(err, location, "a link leads out of the folder");
+    char path[PATH_MAX];
     struct stat st;
-    if (stat(real, &st) < 0 || !S_ISREG(st.st_mode))
-        return outside(err, location, "it is not a regular file");
-    uint64_t size = (uint64_t)st.st_size;
-    if (external->offset > size || external->length > size - external->offset)
-        return pcr_err(
-            err, PACER_EMODEL, "session",
-            "the model wants %llu bytes from byte %llu of '%.*s', which has %llu: that file is "
-            "cut short or belongs to another model",
-            (unsigned long long)external->length, (unsigned long long)external->offset,
-            (int)location.len, location.ptr, (unsigned long long)size);
-    return add_external(look, real, &st, err);
+    int code =
+        pcr_onnx_external_find(external, look->file->folder, look->own_folder, path, &st, err);
+    return code < 0 ? code : add_external(look, path, &st, err);
 }
 
 static int on_value(void *ctx, const struct pcr_onnx_value *value, struct pacer_error *err) {

@@ -61,6 +61,35 @@ enum pacer_dtype pcr_onnx_dtype(int32_t type) {
     return type_of(type)->dtype;
 }
 
+int32_t pcr_onnx_type_of(enum pacer_dtype dtype) {
+    for (size_t i = 0; i < PCR_COUNT_OF(types); i++)
+        if (types[i].name && types[i].dtype == dtype)
+            return (int32_t)i;
+    return 0;
+}
+
 unsigned pcr_onnx_type_bits(int32_t type) {
     return type_of(type)->bits;
+}
+
+// The messages describe themselves, so whatever holds tensors is found. Types hold none.
+int pcr_onnx_each_tensor(ProtobufCMessage *message,
+                         int (*each)(void *ctx, Onnx__TensorProto *tensor), void *ctx) {
+    const ProtobufCMessageDescriptor *descriptor = message->descriptor;
+    if (descriptor == &onnx__tensor_proto__descriptor)
+        return each(ctx, (Onnx__TensorProto *)message);
+    int code = 0;
+    for (unsigned i = 0; i < descriptor->n_fields && code == 0; i++) {
+        const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE || (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+            continue;
+        bool repeated = field->label == PROTOBUF_C_LABEL_REPEATED;
+        void *member = (char *)message + field->offset;
+        const void *quantifier = (const char *)message + field->quantifier_offset;
+        size_t n = repeated ? *(const size_t *)quantifier : 1;
+        ProtobufCMessage **items = repeated ? *(ProtobufCMessage ***)member : member;
+        for (size_t k = 0; k < n && code == 0; k++)
+            code = items[k] ? pcr_onnx_each_tensor(items[k], each, ctx) : 0;
+    }
+    return code;
 }

@@ -2,6 +2,9 @@
 // ONNX's own tests of its operators, through the session wrapper.
 //
 //     onnx_node_suite KNOWN FOLDER…        with -v: one line per model
+//     onnx_node_suite -r KNOWN FOLDER…     of models that were unpacked and saved again, against
+//     the
+//                                          answers of the original, bit by bit
 //
 // Each FOLDER holds models, NAME/model.onnx with NAME/test_data_set_N/{input,output}_I.pb. A model
 // passes if all its data sets give the expected outputs, floats to rtol 1e-3 and atol 1e-7 as in
@@ -11,12 +14,14 @@
 // fails, unless KNOWN explains it: lines of "NAME what differs and why", and one that no longer
 // differs is told, since different versions of ONNX Runtime are served.
 #include "infer/infer.h"
+#include "onnx/model.h"
 #include "onnx/onnx.h"
 
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define RTOL 1e-3
 #define ATOL 1e-7
@@ -31,6 +36,8 @@ static const char *const verdict_names[VERDICTS] = {
 struct suite {
     struct pcr_buf known;
     bool is_verbose;
+    bool resaves;
+    char folder[64]; // for what is saved again
     size_t counts[VERDICTS];
 };
 
@@ -171,18 +178,27 @@ static void fix_bfloat(struct pacer_tensor *tensor, enum pacer_dtype declared) {
         tensor->dtype = PACER_BF16;
 }
 
+static int read_inputs(const struct pacer_session *session, const char *dir,
+                       struct pcr_arena *arena, struct pacer_tensor inputs[VALUES_MAX], size_t *n,
+                       struct pacer_error *why) {
+    size_t n_infos;
+    const struct pacer_tensor_info *infos = pacer_session_inputs(session, &n_infos);
+    for (*n = 0; *n < n_infos && *n < VALUES_MAX; ++*n) {
+        int code = read_tensor(dir, "input", *n, arena, &inputs[*n], why);
+        if (code < 0)
+            return code;
+        inputs[*n].name = infos[*n].name;
+        fix_bfloat(&inputs[*n], infos[*n].dtype);
+    }
+    return 0;
+}
+
 static enum verdict run_set(struct pacer_session *session, const char *dir, struct pcr_arena *arena,
                             struct pacer_error *why) {
     struct pacer_tensor inputs[VALUES_MAX];
-    size_t n_infos;
     size_t n;
-    const struct pacer_tensor_info *infos = pacer_session_inputs(session, &n_infos);
-    for (n = 0; n < n_infos && n < VALUES_MAX; n++) {
-        if (read_tensor(dir, "input", n, arena, &inputs[n], why) < 0)
-            return FAILED;
-        inputs[n].name = infos[n].name;
-        fix_bfloat(&inputs[n], infos[n].dtype);
-    }
+    if (read_inputs(session, dir, arena, inputs, &n, why) < 0)
+        return FAILED;
     struct pacer_run run = {inputs, n, NULL, 0};
     const struct pacer_tensor *outputs;
     size_t n_outputs;
@@ -200,18 +216,70 @@ static enum verdict run_set(struct pacer_session *session, const char *dir, stru
     return PASSED;
 }
 
+// --- saved again --------------------------------------------------------------------------------
+static bool identical(const struct pacer_tensor *a, const struct pacer_tensor *b) {
+    size_t count = 0;
+    if (a->dtype != b->dtype || a->rank != b->rank ||
+        (a->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) != 0) ||
+        pacer_shape_count(a->shape, a->rank, &count) < 0)
+        return false;
+    if (a->dtype != PACER_BYTES)
+        return count == 0 || memcmp(a->data, b->data, count * pacer_dtype_size(a->dtype)) == 0;
+    bool same = true;
+    for (size_t i = 0; i < count; i++)
+        same &= same_element(a, b, i);
+    return same;
+}
+
+static bool is_random(const char *dir) {
+    static const char *const words[] = {"bernoulli", "dropout", "random", "training"};
+    for (size_t i = 0; i < PCR_COUNT_OF(words); i++)
+        if (strstr(dir, words[i]))
+            return true;
+    return false;
+}
+
+static enum verdict compare_set(struct pacer_session *sessions[2], const char *dir,
+                                struct pcr_arena *arena, struct pacer_error *why) {
+    struct pacer_tensor inputs[VALUES_MAX];
+    const struct pacer_tensor *outputs[2];
+    size_t n, n_outputs[2];
+    if (read_inputs(sessions[0], dir, arena, inputs, &n, why) < 0)
+        return FAILED;
+    struct pacer_run run = {inputs, n, NULL, 0};
+    if (pcr_session_run(sessions[0], &run, arena, &outputs[0], &n_outputs[0], why) < 0)
+        return RUNTIME;
+    if (pcr_session_run(sessions[1], &run, arena, &outputs[1], &n_outputs[1], why) < 0)
+        return FAILED;
+    bool same = n_outputs[0] == n_outputs[1];
+    for (size_t i = 0; same && i < n_outputs[0]; i++)
+        same = identical(&outputs[0][i], &outputs[1][i]);
+    if (!same && !is_random(dir))
+        pcr_err(why, PACER_EINVAL, "suite", "saved again it gives other answers");
+    return same || is_random(dir) ? PASSED : FAILED;
+}
+
+static int save_again(const char *path, const char *folder, char saved[1024],
+                      struct pacer_error *why) {
+    struct pcr_onnx_model *model;
+    snprintf(saved, 1024, "%s/model.onnx", folder);
+    int code = pcr_onnx_model_load(path, &model, why);
+    if (code < 0)
+        return code;
+    code = pcr_onnx_model_save(model, saved, why);
+    pcr_onnx_model_destroy(model);
+    return code;
+}
+
 // --- one model ----------------------------------------------------------------------------------
-static enum verdict run_model(const char *dir, struct pacer_error *why) {
+static int open_session(const char *path, struct pacer_session **out, struct pacer_error *why) {
     struct pacer_session_options options = PACER_SESSION_OPTIONS_INIT;
-    struct pacer_session *session;
-    char path[1024];
     options.skip_warm_up = true; // the data sets are better inputs
-    snprintf(path, sizeof path, "%s/model.onnx", dir);
-    if (pacer_session_get(path, &options, &session, why) < 0)
-        return strstr(why->message, "does not load it") ? RUNTIME
-               : strstr(why->message, "serves tensors only") || strstr(why->message, "cannot carry")
-                   ? REFUSED
-                   : FAILED;
+    return pacer_session_get(path, &options, out, why);
+}
+
+static enum verdict run_sets(struct pacer_session *sessions[2], const char *dir,
+                             struct pacer_error *why) {
     enum verdict verdict = PASSED;
     size_t sets = 0;
     for (; verdict == PASSED; sets++) {
@@ -223,14 +291,34 @@ static enum verdict run_model(const char *dir, struct pacer_error *why) {
             break;
         closedir(d);
         pcr_arena_init(&arena, (size_t)1 << 30);
-        verdict = run_set(session, set, &arena, why);
+        verdict = sessions[1] ? compare_set(sessions, set, &arena, why)
+                              : run_set(sessions[0], set, &arena, why);
         pcr_arena_fini(&arena);
     }
-    pacer_session_put(session);
     if (verdict == PASSED && sets == 0) {
         pcr_err(why, PACER_ENOTFOUND, "suite", "there is no data set");
         return FAILED;
     }
+    return verdict;
+}
+
+static enum verdict run_model(const struct suite *suite, const char *dir, struct pacer_error *why) {
+    struct pacer_session *sessions[2] = {NULL, NULL};
+    char path[1024], saved[1024];
+    snprintf(path, sizeof path, "%s/model.onnx", dir);
+    if (open_session(path, &sessions[0], why) < 0)
+        return strstr(why->message, "does not load it") ? RUNTIME
+               : strstr(why->message, "serves tensors only") || strstr(why->message, "cannot carry")
+                   ? REFUSED
+                   : FAILED;
+    enum verdict verdict = FAILED;
+    if (!suite->resaves || (save_again(path, suite->folder, saved, why) == 0 &&
+                            open_session(saved, &sessions[1], why) == 0))
+        verdict = run_sets(sessions, dir, why);
+    pacer_session_put(sessions[0]);
+    pacer_session_put(sessions[1]);
+    if (suite->resaves)
+        unlink(saved);
     return verdict;
 }
 
@@ -256,8 +344,8 @@ static void run_named(struct suite *suite, const char *folder, const char *name)
     char dir[900];
     struct pacer_error why = {0};
     snprintf(dir, sizeof dir, "%s/%s", folder, name);
-    enum verdict verdict = run_model(dir, &why);
-    const char *known = explanation(suite, name);
+    enum verdict verdict = run_model(suite, dir, &why);
+    const char *known = suite->resaves ? NULL : explanation(suite, name);
     if (verdict == FAILED && known)
         verdict = KNOWN;
     else if (verdict == PASSED && known)
@@ -286,14 +374,19 @@ static int run_folder(struct suite *suite, const char *folder) {
 int main(int argc, char **argv) {
     struct suite suite = {0};
     int arg = 1;
-    if (arg < argc && strcmp(argv[arg], "-v") == 0) {
-        suite.is_verbose = true;
-        arg++;
+    for (; arg < argc && argv[arg][0] == '-'; arg++) {
+        suite.is_verbose |= strcmp(argv[arg], "-v") == 0;
+        suite.resaves |= strcmp(argv[arg], "-r") == 0;
     }
+    snprintf(suite.folder, sizeof suite.folder, "/tmp/pacer-suite-XXXXXX");
     pcr_buf_init(&suite.known, 1 << 20);
     struct pacer_error err = {0};
     if (argc - arg < 2 || pcr_file_read(argv[arg], &suite.known, &err) < 0) {
-        fprintf(stderr, "usage: onnx_node_suite [-v] KNOWN FOLDER…  %s\n", err.message);
+        fprintf(stderr, "usage: onnx_node_suite [-v] [-r] KNOWN FOLDER…  %s\n", err.message);
+        return 2;
+    }
+    if (suite.resaves && !mkdtemp(suite.folder)) {
+        perror(suite.folder);
         return 2;
     }
     uint64_t start = pcr_clock_mono_ns();
@@ -301,6 +394,8 @@ int main(int argc, char **argv) {
         if (run_folder(&suite, argv[arg]) < 0)
             return 77; // the test is skipped
     pcr_buf_fini(&suite.known);
+    if (suite.resaves)
+        rmdir(suite.folder);
     printf("ONNX Runtime %s, %.1f s:", pcr_infer_runtime_version(),
            (double)(pcr_clock_mono_ns() - start) / 1e9);
     for (size_t i = 0; i < VERDICTS; i++)
