@@ -25,6 +25,22 @@ int pcr_session_check(const struct pacer_session *session, const char *model,
 // names, or whole numbers written out. NULL where it does not say. Borrowed.
 const char *const *pcr_session_classes(const struct pacer_session *session, const char *output,
                                        size_t *n, bool *are_text);
+// What a quantized variant says of the model it was made from, in its metadata: that one's version.
+#define PCR_QUANTIZED_FROM "pacer.quantized_from"
+// The version that pacer_session_version would say of the file at `path`, without loading it.
+// PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL, PACER_ENOMEM.
+int pcr_model_version(const char *path, char version[17], struct pacer_error *err);
+// A session of a model in memory that is nobody else's: for trying variants. Given back with
+// pacer_session_put. PACER_EMODEL, PACER_ENOMEM.
+struct pcr_session_trial {
+    struct pcr_str bytes; // borrowed for the call
+    const char *name;     // for messages
+    const char *folder;   // where its external data is, with links resolved
+    bool as_it_is;        // no optimisations: every value within the graph is computed as written
+    int threads;          // of one run; 0 means 1
+};
+int pcr_session_try(const struct pcr_session_trial *trial, struct pacer_session **out,
+                    struct pacer_error *err);
 // Whether it is the quantized variant that runs.
 bool pcr_session_is_quantized(const struct pacer_session *session);
 // The measured cost of one row (all dynamic dimensions 1) in ns; UINT64_MAX where it is not known,

@@ -87,11 +87,11 @@ static int read_open_file(int fd, const char *path, struct pcr_model_file *out,
                        path, (long long)st.st_size);
     pcr_file_id_of(&st, &out->id);
     out->size = (size_t)st.st_size;
-    out->bytes = malloc(out->size ? out->size : 1);
-    if (!out->bytes)
+    out->bytes = out->owned = malloc(out->size ? out->size : 1);
+    if (!out->owned)
         return pcr_err(err, PACER_ENOMEM, "session", "%s: no memory for its %zu bytes", path,
                        out->size);
-    return read_exactly(fd, path, out->bytes, out->size, err);
+    return read_exactly(fd, path, out->owned, out->size, err);
 }
 
 static int read_model(const char *path, struct pcr_model_file *out, struct pacer_error *err) {
@@ -105,7 +105,6 @@ static int read_model(const char *path, struct pcr_model_file *out, struct pacer
 
 struct look {
     struct pcr_model_file *file;
-    const char *path;
     char own_folder[PATH_MAX]; // of the file behind the links
     size_t n_externals;
 };
@@ -238,36 +237,69 @@ static void reverse_externals(struct pcr_model_file *file) {
     }
 }
 
-static int look_through(const char *path, struct pcr_model_file *file, struct pacer_error *err) {
+static int look_through(struct look *look, struct pacer_error *err) {
     static const struct pcr_onnx_visitor visitor = {on_external, on_value, on_node};
-    struct look look = {.file = file, .path = path};
+    struct pcr_model_file *file = look->file;
+    int code = pcr_onnx_scan((struct pcr_str){file->bytes, file->size}, &visitor, look, err);
+    reverse_externals(file);
+    return code;
+}
+
+static int look_through_file(const char *path, struct pcr_model_file *file,
+                             struct pacer_error *err) {
+    struct look look = {.file = file};
     snprintf(look.own_folder, sizeof look.own_folder, "%s", path);
     char *slash = strrchr(look.own_folder, '/');
     PCR_ASSERT(slash != NULL); // realpath made it
     *slash = '\0';
-    int code = pcr_onnx_scan((struct pcr_str){file->bytes, file->size}, &visitor, &look, err);
-    reverse_externals(file);
-    if (code < 0)
-        return pcr_err_prefix(err, code, "%s", path);
-    return hash_model(file, err);
+    int code = look_through(&look, err);
+    return code < 0 ? pcr_err_prefix(err, code, "%s", path) : hash_model(file, err);
+}
+
+static int begin(const char *folder, struct pcr_model_file *out, struct pacer_error *err) {
+    *out = (struct pcr_model_file){0};
+    pcr_arena_init(&out->arena, FACTS_BYTES_MAX);
+    out->folder = pcr_arena_dup(&out->arena, pcr_str(folder));
+    return out->folder ? 0 : pcr_err(err, PACER_ENOMEM, "session", "out of memory");
 }
 
 int pcr_model_file_open(const char *path, const char *folder, struct pcr_model_file *out,
                         struct pacer_error *err) {
-    *out = (struct pcr_model_file){0};
-    pcr_arena_init(&out->arena, FACTS_BYTES_MAX);
-    out->folder = pcr_arena_dup(&out->arena, pcr_str(folder));
-    int code = out->folder ? read_model(path, out, err)
-                           : pcr_err(err, PACER_ENOMEM, "session", "out of memory");
+    int code = begin(folder, out, err);
     if (code == 0)
-        code = look_through(path, out, err);
+        code = read_model(path, out, err);
+    return code == 0 ? look_through_file(path, out, err) : code;
+}
+
+int pcr_model_file_of(struct pcr_str bytes, const char *folder, struct pcr_model_file *out,
+                      struct pacer_error *err) {
+    struct look look = {.file = out};
+    int code = begin(folder, out, err);
     if (code < 0)
-        pcr_model_file_close(out);
+        return code;
+    out->bytes = bytes.ptr;
+    out->size = bytes.len;
+    snprintf(look.own_folder, sizeof look.own_folder, "%s", folder);
+    return look_through(&look, err);
+}
+
+int pcr_model_version(const char *path, char version[17], struct pacer_error *err) {
+    struct pcr_model_file file;
+    char real[PATH_MAX], folder[PATH_MAX];
+    if (!realpath(path, real))
+        return pcr_err(err, errno == ENOENT || errno == ENOTDIR ? PACER_ENOTFOUND : PACER_EIO,
+                       "session", "%s: %s", path, strerror(errno));
+    int code = pcr_folder_of(path, folder, err);
+    if (code < 0)
+        return code;
+    code = pcr_model_file_open(real, folder, &file, err);
+    memcpy(version, file.version, sizeof file.version);
+    pcr_model_file_close(&file);
     return code;
 }
 
 void pcr_model_file_close(struct pcr_model_file *file) {
-    free(file->bytes);
-    file->bytes = NULL;
+    free(file->owned);
+    file->bytes = file->owned = NULL;
     pcr_arena_fini(&file->arena);
 }

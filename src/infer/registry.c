@@ -3,10 +3,10 @@
 // however many ask and however many ask at once.
 //
 // The key is the resolved path, the folder it was asked for in, the options and the identity of the
-// file (device, inode, size, modification time), so a changed file is a new key and the old session
-// lives on until its users give it back. The first to ask for a key loads; the others wait for that
-// load and share its result or its error. One mutex guards it all: getting a session is
-// control-plane work, running one does not come here.
+// file (device, inode, size, modification time; of a quantized variant that of its source, too), so
+// a changed file is a new key and the old session lives on until its users give it back. The first
+// to ask for a key loads; the others wait for that load and share its result or its error. One
+// mutex guards it all: getting a session is control-plane work, running one does not come here.
 //
 // Rejected: a negative cache. A failed entry leaves the map at once, so the next one to ask tries
 // again; the file may have been mended without a visible change (its external data, say).
@@ -17,8 +17,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#define KEY_BYTES (2 * PATH_MAX + 256)
+#define KEY_BYTES (2 * PATH_MAX + 512)
 
 enum entry_state { LOADING, LOADED, FAILED };
 
@@ -52,6 +53,8 @@ struct request {
     char key[KEY_BYTES];
     struct pacer_session_options options;
     bool is_quantized;
+    char source[PATH_MAX]; // of a quantized variant: the model it was made from; "" if it is not
+                           // there
 };
 
 static int name_error(struct pacer_error *err, const char *path) {
@@ -68,7 +71,7 @@ static bool quantized_path(const char *path, char out[PATH_MAX]) {
     return n > 0 && n < PATH_MAX;
 }
 
-static int resolve_folder(struct request *request, const char *path, struct pacer_error *err) {
+int pcr_folder_of(const char *path, char out[PATH_MAX], struct pacer_error *err) {
     char folder[PATH_MAX];
     if ((size_t)snprintf(folder, sizeof folder, "%s", path) >= sizeof folder) {
         errno = ENAMETOOLONG;
@@ -81,21 +84,30 @@ static int resolve_folder(struct request *request, const char *path, struct pace
         slash[1] = '\0';
     else
         *slash = '\0';
-    return realpath(folder, request->folder) ? 0 : name_error(err, folder);
+    return realpath(folder, out) ? 0 : name_error(err, folder);
 }
 
-static int make_key(struct request *request, struct pacer_error *err) {
+static int add_identity(struct request *request, const char *path, struct pacer_error *err) {
     struct stat st;
-    if (stat(request->path, &st) < 0)
-        return name_error(err, request->path);
-    const struct pacer_session_options *o = &request->options;
-    int n = snprintf(request->key, sizeof request->key, "%s\n%s\n%d %d %d\n%llx %llx %llx %llx %lx",
-                     request->path, request->folder, o->allow_spinning, o->intra_op_threads,
-                     o->skip_warm_up, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+    if (stat(path, &st) < 0)
+        return name_error(err, path);
+    size_t used = strlen(request->key);
+    int n = snprintf(request->key + used, sizeof request->key - used, "\n%llx %llx %llx %llx %lx",
+                     (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
                      (unsigned long long)st.st_size, (unsigned long long)st.st_mtim.tv_sec,
                      (unsigned long)st.st_mtim.tv_nsec);
-    PCR_ASSERT(n > 0 && (size_t)n < sizeof request->key);
+    PCR_ASSERT(n > 0 && (size_t)n < sizeof request->key - used);
     return 0;
+}
+
+// A quantized variant is held against its source when it is loaded, so that one's identity counts.
+static int make_key(struct request *request, struct pacer_error *err) {
+    const struct pacer_session_options *o = &request->options;
+    int n = snprintf(request->key, sizeof request->key, "%s\n%s\n%d %d %d", request->path,
+                     request->folder, o->allow_spinning, o->intra_op_threads, o->skip_warm_up);
+    PCR_ASSERT(n > 0 && (size_t)n < sizeof request->key);
+    int code = add_identity(request, request->path, err);
+    return code == 0 && *request->source ? add_identity(request, request->source, err) : code;
 }
 
 static int make_request(struct request *request, const char *path,
@@ -114,7 +126,10 @@ static int make_request(struct request *request, const char *path,
                             realpath(quantized, request->path) != NULL;
     if (!request->is_quantized && !realpath(path, request->path))
         return name_error(err, path);
-    int code = resolve_folder(request, path, err);
+    request->source[0] = '\0';
+    if (request->is_quantized && access(path, F_OK) == 0)
+        snprintf(request->source, sizeof request->source, "%s", path);
+    int code = pcr_folder_of(path, request->folder, err);
     return code < 0 ? code : make_key(request, err);
 }
 
@@ -148,12 +163,45 @@ static struct pcr_session_entry *add(const char *key) {
     return entry;
 }
 
+// Answers of a variant of another model would be wrong in a way that nobody sees.
+static int check_source(const struct pacer_session *session, const struct request *request,
+                        struct pacer_error *err) {
+    const char *made_from = pacer_session_metadata(session, PCR_QUANTIZED_FROM);
+    char version[17];
+    if (!made_from) {
+        pcr_log(PCR_LOG_WARN, "session",
+                "%s does not say which model it was made from, so it is taken for a variant of %s; "
+                "pacer quantize makes one that says it",
+                request->path, request->source);
+        return 0;
+    }
+    int code = pcr_model_version(request->source, version, err);
+    if (code < 0 || strcmp(version, made_from) == 0)
+        return code;
+    return pcr_err(err, PACER_EMODEL, "session",
+                   "%s was made from another version of %s (%.16s; this one is %s); run pacer "
+                   "quantize again, or switch use_quantized off",
+                   request->path, request->source, made_from, version);
+}
+
+static int open_session(const struct request *request, struct pacer_session **out,
+                        struct pacer_error *err) {
+    int code = pcr_session_open(request->path, request->folder, &request->options, out, err);
+    if (code < 0 || !*request->source)
+        return code;
+    code = check_source(*out, request, err);
+    if (code < 0) {
+        pcr_session_close(*out);
+        *out = NULL;
+    }
+    return code;
+}
+
 static int load(struct pcr_session_entry *entry, const struct request *request,
                 struct pacer_session **out, struct pacer_error *err) {
     struct pacer_session *session = NULL;
     struct pacer_error error = {0};
-    int code =
-        pcr_session_open(request->path, request->folder, &request->options, &session, &error);
+    int code = open_session(request, &session, &error);
     if (code == 0) {
         session->entry = entry;
         session->is_quantized = request->is_quantized;
@@ -240,6 +288,10 @@ void pacer_session_put(struct pacer_session *session) {
     if (!session)
         return;
     struct pcr_session_entry *entry = session->entry;
+    if (!entry) { // of pcr_session_try
+        pcr_session_close(session);
+        return;
+    }
     pthread_mutex_lock(&lock);
     bool last = drop(entry);
     pthread_mutex_unlock(&lock);

@@ -24,7 +24,7 @@ static int out_of_memory(struct pacer_error *err) {
 }
 
 static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, const char *folder,
-                              const struct pacer_session_options *options) {
+                              const struct pacer_session_options *options, bool as_it_is) {
     const OrtApi *api = ort->api;
     const char *spin = options->allow_spinning ? "1" : "0";
     int threads = options->intra_op_threads > 0 ? options->intra_op_threads : 1;
@@ -34,7 +34,8 @@ static OrtStatus *set_options(const struct pcr_ort *ort, OrtSessionOptions *o, c
     if (!status)
         status = api->SetSessionExecutionMode(o, ORT_SEQUENTIAL);
     if (!status)
-        status = api->SetSessionGraphOptimizationLevel(o, ORT_ENABLE_ALL);
+        status =
+            api->SetSessionGraphOptimizationLevel(o, as_it_is ? ORT_DISABLE_ALL : ORT_ENABLE_ALL);
     // Patterns are kept per input shape, so clients who vary shapes would make them grow; and the
     // arena, with its lock, costs a small model a tenth of its run while a large one gains nothing
     // by it (docs/benchmarks.md), and it never gives memory back.
@@ -65,7 +66,7 @@ static int create(struct pacer_session *session, const struct pcr_model_file *fi
     OrtSessionOptions *o = NULL;
     OrtStatus *status = ort->api->CreateSessionOptions(&o);
     if (!status)
-        status = set_options(ort, o, file->folder, options);
+        status = set_options(ort, o, file->folder, options, file->as_it_is);
     if (!status)
         status =
             ort->api->CreateSessionFromArray(ort->env, file->bytes, file->size, o, &session->ort);
@@ -385,27 +386,45 @@ static int fill(struct pacer_session *s, const struct pcr_model_file *file, cons
     return code;
 }
 
+static int open_file(const struct pcr_model_file *file, const char *path,
+                     const struct pacer_session_options *options, struct pacer_session **out,
+                     struct pacer_error *err) {
+    struct pacer_session *s = calloc(1, sizeof *s);
+    if (!s)
+        return out_of_memory(err);
+    pcr_arena_init(&s->arena, SESSION_BYTES_MAX);
+    int code = fill(s, file, path, options, err);
+    if (code < 0)
+        pcr_session_close(s);
+    else
+        *out = s;
+    return code;
+}
+
 int pcr_session_open(const char *path, const char *folder,
                      const struct pacer_session_options *options, struct pacer_session **out,
                      struct pacer_error *err) {
     struct pcr_model_file file;
     int code = pcr_model_file_open(path, folder, &file, err);
-    if (code < 0)
-        return code;
-    struct pacer_session *s = calloc(1, sizeof *s);
-    if (s) {
-        pcr_arena_init(&s->arena, SESSION_BYTES_MAX);
-        code = fill(s, &file, path, options, err);
-    } else {
-        code = out_of_memory(err);
-    }
+    if (code == 0)
+        code = open_file(&file, path, options, out, err);
     pcr_model_file_close(&file);
-    if (code < 0) {
-        pcr_session_close(s);
-        return code;
-    }
-    *out = s;
-    return 0;
+    return code;
+}
+
+int pcr_session_try(const struct pcr_session_trial *trial, struct pacer_session **out,
+                    struct pacer_error *err) {
+    struct pacer_session_options options = PACER_SESSION_OPTIONS_INIT;
+    struct pcr_model_file file;
+    *out = NULL;
+    options.intra_op_threads = trial->threads;
+    options.skip_warm_up = true;
+    int code = pcr_model_file_of(trial->bytes, trial->folder, &file, err);
+    file.as_it_is = trial->as_it_is;
+    if (code == 0)
+        code = open_file(&file, trial->name, &options, out, err);
+    pcr_model_file_close(&file);
+    return code;
 }
 
 void pcr_session_close(struct pacer_session *s) {

@@ -8,6 +8,7 @@
 #include "infer/ort_priv.h"
 #include "onnx/onnx.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 
 // The identity of a file: if it is the same, so is the content, as far as a file system tells.
@@ -30,7 +31,8 @@ struct pcr_external_file {
 // A model file in memory, looked through and hashed, with what ONNX Runtime does not tell.
 struct pcr_model_file {
     struct pcr_arena arena;
-    char *bytes; // heap; ONNX Runtime is given these, so what was checked is what is loaded
+    const char *bytes; // ONNX Runtime is given these, so what was checked is what is loaded
+    char *owned;       // the same where they are heap
     size_t size;
     struct pcr_file_id id;
     const char *folder;                  // where external data is looked for
@@ -38,6 +40,7 @@ struct pcr_model_file {
     struct pcr_list_of_names *shapeless; // inputs and outputs without a declared rank
     bool has_labels; // an operator is there that may say what classes are called
     bool has_loop;   // what it costs depends on values, without a bound
+    bool as_it_is;   // to be loaded without optimisations
     char version[17];
 };
 struct pcr_list_of_names {
@@ -49,6 +52,9 @@ struct pcr_list_of_names {
 // which is asked for below `folder` (both with links resolved).
 int pcr_model_file_open(const char *path, const char *folder, struct pcr_model_file *out,
                         struct pacer_error *err);
+// The same for a model in memory, which is borrowed until it is closed; it is not hashed.
+int pcr_model_file_of(struct pcr_str bytes, const char *folder, struct pcr_model_file *out,
+                      struct pacer_error *err);
 void pcr_model_file_close(struct pcr_model_file *file);
 bool pcr_model_file_shapeless(const struct pcr_model_file *file, const char *name, bool is_output);
 // Whether the external files are still the ones that were looked at.
@@ -83,6 +89,8 @@ struct pacer_session {
     struct pcr_session_entry *entry; // the registry's
 };
 
+// The folder of a path, with links resolved. PACER_ENOTFOUND, PACER_EIO.
+int pcr_folder_of(const char *path, char out[PATH_MAX], struct pacer_error *err);
 // 0, or PACER_ECANCELED after pcr_infer_stop_loading.
 int pcr_session_may_load(struct pacer_error *err);
 // Loads, without the registry. `path` and `folder` as in pcr_model_file_open.

@@ -41,6 +41,33 @@ struct pcr_onnx_constant *pcr_onnx_model_constant(struct pcr_onnx_model *model, 
     return *name ? pcr_map_get(&model->constants, pcr_str(name)) : NULL;
 }
 
+bool pcr_onnx_model_has_constant(struct pcr_onnx_model *model, const char *name) {
+    const Onnx__GraphProto *graph = model->proto->graph;
+    for (size_t i = 0; i < graph->n_sparse_initializer; i++) {
+        const Onnx__TensorProto *values = graph->sparse_initializer[i]->values;
+        if (values && values->name && strcmp(values->name, name) == 0)
+            return true;
+    }
+    return pcr_onnx_model_constant(model, name) != NULL;
+}
+
+void pcr_onnx_model_modernize(struct pcr_onnx_model *model) {
+    Onnx__GraphProto *graph = model->proto->graph;
+    if (model->proto->ir_version >= 4)
+        return;
+    model->proto->has_ir_version = true;
+    model->proto->ir_version = 4;
+    Onnx__ValueInfoProto **kept = pcr_onnx_new(model, graph->n_input, sizeof *kept);
+    size_t n = 0;
+    for (size_t i = 0; kept && i < graph->n_input; i++)
+        if (!graph->input[i]->name || !pcr_onnx_model_has_constant(model, graph->input[i]->name))
+            kept[n++] = graph->input[i];
+    if (!kept)
+        return;
+    graph->input = kept;
+    graph->n_input = model->inputs_cap = n;
+}
+
 struct pcr_onnx_constant *pcr_onnx_constant_create(struct pcr_onnx_model *model,
                                                    const struct pacer_tensor_info *info,
                                                    void *data) {

@@ -57,6 +57,9 @@ void pcr_onnx_model_restore(struct pcr_onnx_model *model, const struct pcr_onnx_
 int64_t pcr_onnx_model_opset(const struct pcr_onnx_model *model, const char *domain);
 void pcr_onnx_model_set_opset(struct pcr_onnx_model *model, const char *domain, int64_t version);
 int64_t pcr_onnx_model_ir_version(const struct pcr_onnx_model *model);
+// Raises the IR version to 4 if it is lower: before that every initializer had to be an input, too,
+// and from then on those are defaults that a caller may replace, so they are no inputs any more.
+void pcr_onnx_model_modernize(struct pcr_onnx_model *model);
 // Borrowed, NULL: not there.
 const char *pcr_onnx_model_metadata(const struct pcr_onnx_model *model, const char *key);
 void pcr_onnx_model_set_metadata(struct pcr_onnx_model *model, const char *key, const char *value);
@@ -141,6 +144,8 @@ void pcr_onnx_model_drop_unused(struct pcr_onnx_model *model, const char *const 
 // False when memory is out.
 bool pcr_onnx_model_count_uses(const struct pcr_onnx_model *model, struct pcr_map *uses);
 
+// Whether it is an initializer of the main graph, dense or sparse, or the value of a Constant node.
+bool pcr_onnx_model_has_constant(struct pcr_onnx_model *model, const char *name);
 // A name that nothing in the main graph has yet: `base`, or base_1, …
 const char *pcr_onnx_model_free_name(struct pcr_onnx_model *model, const char *base);
 
