@@ -106,6 +106,17 @@ void pcr_onnx_model_put_constant(struct pcr_onnx_model *model,
         model->failed |= !pcr_map_put(&model->constants, pcr_str(tensor->name), tensor, NULL);
 }
 
+void pcr_onnx_model_put_constant_as(struct pcr_onnx_model *model,
+                                    const struct pcr_onnx_constant *constant, const char *name) {
+    Onnx__TensorProto *copy = pcr_onnx_new(model, 1, sizeof *copy);
+    if (!copy)
+        return;
+    *copy = *pcr_onnx_constant_proto(constant);
+    copy->name = pcr_onnx_dup(model, name);
+    if (copy->name)
+        pcr_onnx_model_put_constant(model, pcr_onnx_constant_of(copy));
+}
+
 // --- leaving out --------------------------------------------------------------------------------
 struct drop {
     struct pcr_map wanted_out, uses;
@@ -201,6 +212,35 @@ struct pcr_onnx_place pcr_onnx_place_of(const Onnx__TensorProto *tensor) {
             pcr_str_to_u64(pcr_str(value), INT64_MAX, &place.length);
     }
     return place;
+}
+
+void pcr_onnx_constant_set_place(struct pcr_onnx_model *model, struct pcr_onnx_constant *constant,
+                                 const char *location, uint64_t offset, uint64_t length) {
+    Onnx__TensorProto *tensor = pcr_onnx_constant_proto(constant);
+    const struct {
+        const char *key;
+        char *value;
+    } items[] = {{"location", pcr_onnx_dup(model, location)},
+                 {"offset", pcr_arena_printf(&model->arena, "%llu", (unsigned long long)offset)},
+                 {"length", pcr_arena_printf(&model->arena, "%llu", (unsigned long long)length)}};
+    size_t n = PCR_COUNT_OF(items);
+    Onnx__StringStringEntryProto **entries = pcr_onnx_new(model, n, sizeof *entries);
+    for (size_t i = 0; entries && i < n; i++) {
+        entries[i] = pcr_onnx_new(model, 1, sizeof *entries[i]);
+        model->failed |= !items[i].value;
+        if (model->failed)
+            return;
+        onnx__string_string_entry_proto__init(entries[i]);
+        entries[i]->key = pcr_onnx_dup(model, items[i].key);
+        entries[i]->value = items[i].value;
+    }
+    if (model->failed)
+        return;
+    tensor->has_raw_data = false;
+    tensor->external_data = entries;
+    tensor->n_external_data = n;
+    tensor->has_data_location = true;
+    tensor->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
 }
 
 // --- their numbers ------------------------------------------------------------------------------

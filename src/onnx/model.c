@@ -60,6 +60,11 @@ const char *pcr_onnx_model_folder(const struct pcr_onnx_model *model) {
     return model->folder;
 }
 
+void pcr_onnx_model_set_folder(struct pcr_onnx_model *model, const struct pcr_onnx_model *as) {
+    model->folder = as->folder ? pcr_onnx_dup(model, as->folder) : NULL;
+    model->own_folder = as->own_folder ? pcr_onnx_dup(model, as->own_folder) : NULL;
+}
+
 // --- loading ------------------------------------------------------------------------------------
 static struct pcr_onnx_model *allocate(struct pacer_error *err) {
     struct pcr_onnx_model *model = calloc(1, sizeof *model);

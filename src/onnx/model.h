@@ -35,6 +35,7 @@ struct pcr_arena *pcr_onnx_model_arena(struct pcr_onnx_model *model);
 int pcr_onnx_model_check_memory(const struct pcr_onnx_model *model, struct pacer_error *err);
 // Where external data is looked for; NULL: nowhere.
 const char *pcr_onnx_model_folder(const struct pcr_onnx_model *model);
+void pcr_onnx_model_set_folder(struct pcr_onnx_model *model, const struct pcr_onnx_model *as);
 
 // Appends the model as a file; external data is named, not included. PACER_ELIMIT (2 GiB),
 // PACER_ENOMEM.
@@ -137,6 +138,13 @@ struct pcr_onnx_constant *pcr_onnx_constant_create(struct pcr_onnx_model *model,
 // Puts it into the graph under its name; it may be another model's that lives longer than this one.
 void pcr_onnx_model_put_constant(struct pcr_onnx_model *model,
                                  const struct pcr_onnx_constant *constant);
+// The same under another name: that of a Constant node's output is not its tensor's.
+void pcr_onnx_model_put_constant_as(struct pcr_onnx_model *model,
+                                    const struct pcr_onnx_constant *constant, const char *name);
+// Says that a constant's numbers are in a file beside the model instead, which somebody else
+// writes.
+void pcr_onnx_constant_set_place(struct pcr_onnx_model *model, struct pcr_onnx_constant *constant,
+                                 const char *location, uint64_t offset, uint64_t length);
 // Takes initializers, Constant nodes and entries of the graph's inputs out that are among `names`
 // and that no node (subgraphs included) and no output uses any more.
 void pcr_onnx_model_drop_unused(struct pcr_onnx_model *model, const char *const *names, size_t n);

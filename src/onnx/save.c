@@ -168,33 +168,6 @@ static int copy_place(struct save *save, const struct pcr_onnx_place *place) {
     return code;
 }
 
-static bool set_place(struct save *save, Onnx__TensorProto *tensor, uint64_t offset,
-                      uint64_t length) {
-    struct pcr_onnx_model *model = save->model;
-    const char *const keys[] = {"location", "offset", "length"};
-    char *const values[] = {pcr_onnx_dup(model, save->data_name),
-                            pcr_arena_printf(&model->arena, "%llu", (unsigned long long)offset),
-                            pcr_arena_printf(&model->arena, "%llu", (unsigned long long)length)};
-    Onnx__StringStringEntryProto **entries = pcr_onnx_new(model, 3, sizeof *entries);
-    for (size_t i = 0; entries && i < PCR_COUNT_OF(keys); i++) {
-        entries[i] = pcr_onnx_new(model, 1, sizeof *entries[i]);
-        if (!entries[i])
-            return false;
-        onnx__string_string_entry_proto__init(entries[i]);
-        entries[i]->key = pcr_onnx_dup(model, keys[i]);
-        entries[i]->value = values[i];
-        model->failed |= !values[i];
-    }
-    if (model->failed)
-        return false;
-    tensor->has_raw_data = false;
-    tensor->external_data = entries;
-    tensor->n_external_data = PCR_COUNT_OF(keys);
-    tensor->has_data_location = true;
-    tensor->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
-    return true;
-}
-
 static bool remember(struct save *save, Onnx__TensorProto *tensor) {
     if (save->n_moved == save->moved_cap) {
         size_t cap = save->moved_cap ? 2 * save->moved_cap : 64;
@@ -221,7 +194,10 @@ static int move_tensor(void *ctx, Onnx__TensorProto *tensor) {
                               : write_all(save, tensor->raw_data.data, tensor->raw_data.len);
     if (code < 0)
         return code;
-    if (!remember(save, tensor) || !set_place(save, tensor, from, save->offset - from))
+    bool ok = remember(save, tensor);
+    pcr_onnx_constant_set_place(save->model, pcr_onnx_constant_of(tensor), save->data_name, from,
+                                save->offset - from);
+    if (!ok || save->model->failed)
         return pcr_err(save->err, PACER_ENOMEM, "onnx", "out of memory");
     return 0;
 }

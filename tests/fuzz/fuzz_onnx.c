@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ONNX files: the walk, the summary and single tensors. What the walk lets through must have a
-// location it may follow or a reason why not, and a summary must add up.
+// ONNX files: the walk, the summary, single tensors, and models that are saved again. What the walk
+// lets through must have a location it may follow or a reason why not, and a summary must add up.
+#include "onnx/model.h"
 #include "onnx/onnx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -52,6 +53,47 @@ static void name_classes(struct pcr_str file) {
     pcr_arena_fini(&arena);
 }
 
+static struct pcr_onnx_model *parse(struct pcr_str bytes) {
+    struct pcr_buf file;
+    struct pcr_onnx_model *model = NULL;
+    pcr_buf_init(&file, 64 << 20);
+    pcr_buf_str(&file, bytes);
+    return pcr_onnx_model_parse(&file, NULL, &model, NULL) == 0 ? model : NULL;
+}
+
+static struct pcr_buf pack(struct pcr_onnx_model *model) {
+    struct pcr_buf bytes;
+    pcr_buf_init(&bytes, 64 << 20);
+    PCR_ASSERT(pcr_onnx_model_pack(model, &bytes, NULL) == 0);
+    return bytes;
+}
+
+// What was read and written once is read and written the same ever after.
+static void save_again(struct pcr_str file) {
+    struct pcr_onnx_model *model = parse(file);
+    if (!model)
+        return;
+    size_t n;
+    struct pcr_onnx_node **nodes = pcr_onnx_model_nodes(model, &n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < pcr_onnx_node_n_inputs(nodes[i]); k++) {
+            const struct pcr_onnx_constant *constant =
+                pcr_onnx_model_constant(model, pcr_onnx_node_input(nodes[i], k));
+            struct pcr_onnx_numbers numbers;
+            if (constant && pcr_onnx_numbers_get(model, constant, &numbers, NULL) == 0)
+                pcr_onnx_numbers_fini(&numbers);
+        }
+    struct pcr_buf first = pack(model);
+    pcr_onnx_model_destroy(model);
+    model = parse(pcr_buf_view(&first));
+    PCR_ASSERT(model);
+    struct pcr_buf second = pack(model);
+    PCR_ASSERT(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
+    pcr_onnx_model_destroy(model);
+    pcr_buf_fini(&first);
+    pcr_buf_fini(&second);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const struct pcr_onnx_visitor visitor = {see_external, see_value, NULL};
     struct pcr_str file = {(const char *)data, size};
@@ -59,8 +101,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int code = pcr_onnx_scan(file, &visitor, &file, &err);
     PCR_ASSERT(code == 0 || (code == PACER_EMODEL && err.message[0]));
     summarize(file, code == 0);
-    if (code == 0)
+    if (code == 0) {
         name_classes(file);
+        save_again(file);
+    }
     struct pcr_arena arena;
     struct pacer_tensor tensor;
     size_t count;
