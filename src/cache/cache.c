@@ -26,8 +26,7 @@ static int open_stores(struct pcr_cache *cache, const struct pcr_cache_options *
                        struct pacer_error *err) {
     if (options->path && *options->path) {
         struct pcr_store_lmdb_options lmdb = {.path = options->path,
-                                              .bytes_max = options->path_bytes_max,
-                                              .try_in_child = options->path_in_child};
+                                              .bytes_max = options->path_bytes_max};
         int rc = pcr_store_lmdb_open(&lmdb, &cache->stores[cache->n_stores], err);
         if (rc < 0)
             return rc;

@@ -26,7 +26,6 @@ struct pcr_cache_options {
     size_t memory_bytes; // of L1, all it needs; 0: none, but equal questions still share a run
     const char *path;    // of the LMDB store; NULL: none
     uint64_t path_bytes_max;
-    bool path_in_child;    // look at the file in a child process first; see store.h
     const char *redis_url; // NULL or empty: none
     uint64_t redis_timeout_ms;
 };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening the LMDB file, and everything that can be wrong with one.
 //
-// What is damaged (lmdb_check.c), of another version of pacer or larger than it may be is set aside
-// or removed, and begun anew, since it is a cache; what belongs to another program is left alone,
-// and the start fails. LMDB's lock file goes with the data: a process that has both open goes on
-// with the old ones, and two data files never share one lock file.
+// What is damaged (lmdb_verify.c, lmdb_check.c), of another version of pacer or larger than it may
+// be is set aside or removed, and begun anew, since it is a cache; what belongs to another program
+// is left alone, and the start fails. LMDB's lock file goes with the data: a process that has both
+// open goes on with the old ones, and two data files never share one lock file.
 //
 // One process must not have the same file open twice (LMDB's locks are the process's), so the open
 // ones are listed. Processes open one after the other, by a lock on the directory.
@@ -12,12 +12,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define ENTRIES "pacer-cache-1-entries" // another layout gets another number
@@ -25,7 +22,6 @@
 #define OURS "pacer-cache-"
 #define MODE 0600 // answers may be private
 #define TABLES_MAX 4
-#define CHILD_S 3
 #define MAP_BYTES_MIN ((size_t)1 << 20)
 #define MAP_RESERVE 16             // the last part of the file is mapped only in need
 #define LOCKS_BYTES 8192           // what LMDB's lock file has
@@ -98,6 +94,20 @@ static int allocate_locks(const char *path) {
 // --- the content --------------------------------------------------------------------------------
 enum content { GOOD, FOREIGN, OUTDATED, DAMAGED, TOO_LARGE, BROKEN };
 
+enum pcr_lmdb_names pcr_lmdb_name(struct pcr_str name) {
+    if (!pcr_str_starts_with(name, PCR_STR(OURS)))
+        return PCR_LMDB_FOREIGN;
+    return pcr_str_eq(name, PCR_STR(ENTRIES)) || pcr_str_eq(name, PCR_STR(EXPIRY))
+               ? PCR_LMDB_OURS
+               : PCR_LMDB_OUTDATED;
+}
+
+static enum content content_of(enum pcr_lmdb_names names) {
+    static const enum content contents[] = {
+        [PCR_LMDB_OURS] = GOOD, [PCR_LMDB_OUTDATED] = OUTDATED, [PCR_LMDB_FOREIGN] = FOREIGN};
+    return contents[names];
+}
+
 // The names in the root are tables of ours, or it is not ours.
 static enum content look_at_tables(struct pcr_lmdb_file *file) {
     MDB_txn *txn;
@@ -112,11 +122,9 @@ static enum content look_at_tables(struct pcr_lmdb_file *file) {
     }
     MDB_val key, data;
     while (content == GOOD && mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
-        struct pcr_str name = {key.mv_data, key.mv_size};
-        if (!pcr_str_starts_with(name, PCR_STR(OURS)))
-            content = FOREIGN;
-        else if (!pcr_str_eq(name, PCR_STR(ENTRIES)) && !pcr_str_eq(name, PCR_STR(EXPIRY)))
-            content = OUTDATED;
+        enum pcr_lmdb_names names = pcr_lmdb_name((struct pcr_str){key.mv_data, key.mv_size});
+        if (names != PCR_LMDB_OURS)
+            content = content_of(names);
     }
     mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
@@ -207,32 +215,6 @@ static enum content try_open(struct pcr_lmdb_file *file, int *rc) {
     return *rc == 0 ? GOOD : is_damage(*rc) ? DAMAGED : BROKEN;
 }
 
-// LMDB trusts its pages: a wrong number in one can be a wild pointer. Whether the file is damaged
-// is found out where a crash does no harm; a file so large that it takes longer is taken as it is.
-static bool crashes_a_child(const struct pcr_lmdb_file *file) {
-    pid_t child = fork();
-    if (child == 0) {
-        struct pcr_lmdb_file copy = *file;
-        // It ends by whatever comes, not by the program's own handlers.
-        static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
-        struct rlimit none = {0, 0};
-        int rc;
-        for (size_t i = 0; i < PCR_COUNT_OF(signals); i++)
-            signal(signals[i], SIG_DFL);
-        sigset_t blocked;
-        sigemptyset(&blocked);
-        sigprocmask(SIG_SETMASK, &blocked, NULL);
-        setrlimit(RLIMIT_CORE, &none);
-        alarm(CHILD_S);
-        enum content content = try_open(&copy, &rc);
-        _exit(content == GOOD && is_damage(pcr_lmdb_go_through(&copy)));
-    }
-    int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        return false; // not known
-    return WIFSIGNALED(status) ? WTERMSIG(status) != SIGALRM : WEXITSTATUS(status) != 0;
-}
-
 static void close_env(struct pcr_lmdb_file *file) {
     if (file->reading)
         mdb_txn_abort(file->reading);
@@ -289,10 +271,23 @@ static bool is_open(const char *path) {
     return false;
 }
 
+// Before LMDB sees it.
+static enum content verify(const struct pcr_lmdb_file *file, int *rc) {
+    char *data = file_of(file->path, "data.mdb"), *locks = file_of(file->path, "lock.mdb");
+    enum pcr_lmdb_names names = PCR_LMDB_OURS;
+    *rc = data && locks ? pcr_lmdb_verify(data, locks, &names) : ENOMEM;
+    free(data);
+    free(locks);
+    if (*rc != 0)
+        return is_damage(*rc) ? DAMAGED : BROKEN;
+    return content_of(names);
+}
+
 static int open_content(struct pcr_lmdb_file *file, struct pacer_error *err) {
     int rc = 0;
-    enum content content =
-        file->try_in_child && crashes_a_child(file) ? DAMAGED : try_open(file, &rc);
+    enum content content = verify(file, &rc);
+    if (content == GOOD)
+        content = try_open(file, &rc);
     if (content == DAMAGED || content == OUTDATED || content == TOO_LARGE) {
         close_env(file);
         int aside = set_aside(file, content, err);
@@ -339,7 +334,7 @@ static int open_locked(struct pcr_lmdb_file *file, struct pacer_error *err) {
 
 int pcr_lmdb_open(struct pcr_lmdb_file *file, const struct pcr_store_lmdb_options *options,
                   struct pacer_error *err) {
-    *file = (struct pcr_lmdb_file){.try_in_child = options->try_in_child};
+    *file = (struct pcr_lmdb_file){.unmapped = false};
     pcr_list_init(&file->node);
     file->bytes_max = pcr_lmdb_whole_pages(options->bytes_max < MAP_BYTES_MIN ? MAP_BYTES_MIN
                                                                               : options->bytes_max);

@@ -80,9 +80,6 @@ struct pcr_store { // the first member of every store
 struct pcr_store_lmdb_options {
     const char *path;   // a directory; made if it is not there
     uint64_t bytes_max; // of the file; beyond it what expires first goes first
-    // A child process goes through the file first, for a few seconds at most: what LMDB would crash
-    // on is then damage like any other. For programs that do not mind a fork.
-    bool try_in_child;
 };
 // PACER_EINVAL (another program's file), PACER_EIO (no permission, no room) with what to do about
 // it. A file that is damaged or of an older version is set aside (…/data.mdb.bad), one larger than

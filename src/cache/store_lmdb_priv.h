@@ -16,7 +16,6 @@ struct pcr_lmdb_file {
     MDB_dbi entries, expiry;
     MDB_txn *reading;         // reset; the reading thread's
     pthread_mutex_t map_lock; // held while the map is read, and while it is laid anew
-    bool try_in_child;
     size_t page_bytes;
     bool unmapped;               // the map is lost: there is no reading any more; under map_lock
     size_t bytes_max, map_bytes; // of the file; of the map, a little less until that is needed
@@ -42,8 +41,14 @@ size_t pcr_lmdb_whole_pages(size_t bytes);
 // Before anything is read: what the root speaks of is there (0), or is not (LMDB's code). It also
 // fills in dev, ino and page_bytes.
 int pcr_lmdb_check_length(struct pcr_lmdb_file *file, size_t *needed_bytes);
-// All of it. LMDB may crash on a damaged file: for a child process.
-int pcr_lmdb_go_through(struct pcr_lmdb_file *file);
+
+// --- lmdb_verify.c ------------------------------------------------------------------------------
+enum pcr_lmdb_names { PCR_LMDB_OURS, PCR_LMDB_OUTDATED, PCR_LMDB_FOREIGN }; // of trees
+// Whose tree has that name.
+enum pcr_lmdb_names pcr_lmdb_name(struct pcr_str name);
+// Looks through the data file, without LMDB: 0 if LMDB may open it, or if it is not there yet;
+// MDB_CORRUPTED; or an errno value. *names: whose trees it has.
+int pcr_lmdb_verify(const char *data, const char *locks, enum pcr_lmdb_names *names);
 
 // --- rows ---------------------------------------------------------------------------------------
 enum { PCR_LMDB_NAME_BYTES = 32, PCR_LMDB_TIME_BYTES = 8 };

@@ -481,7 +481,6 @@ static int create_cache(struct pcr_server *server, const struct pcr_config *conf
         .memory_bytes = config->cache_memory_mb << 20,
         .path = config->cache_path,
         .path_bytes_max = (uint64_t)config->cache_path_mb << 20,
-        .path_in_child = true,
         .redis_url = config->cache_redis_url,
         .redis_timeout_ms = config->cache_redis_timeout_ms,
     };

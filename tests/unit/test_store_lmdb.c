@@ -250,53 +250,6 @@ static void a_file_that_is_cut_or_overwritten_is_set_aside(void **state) {
     }
 }
 
-// Fills a file, spoils one page of it, opens it again. Ends with 0 if the file was taken, 1 if it
-// was set aside.
-static void spoil_page(off_t page, int byte) {
-    const struct pcr_store_lmdb_options options = {
-        .path = dir, .bytes_max = 4 * MIB, .try_in_child = true};
-    struct pcr_store *store;
-    char wrong[4096];
-    if (!freopen("/dev/null", "w", stderr) || pcr_store_lmdb_open(&options, &store, NULL) < 0)
-        _exit(9);
-    for (uint64_t i = 0; i < 200; i++)
-        put(store, i, 60000);
-    store->ops->destroy(store);
-    unlink(file_in("data.mdb.bad"));
-    int fd = open(file_in("data.mdb"), O_RDWR);
-    memset(wrong, byte, sizeof wrong);
-    if (lseek(fd, 0, SEEK_END) > page * 4096 && pwrite(fd, wrong, sizeof wrong, page * 4096) < 0)
-        _exit(9);
-    close(fd);
-    if (pcr_store_lmdb_open(&options, &store, NULL) < 0)
-        _exit(9);
-    for (uint64_t i = 0; i < 200; i++) { // right or not, as the cache's checksum would tell
-        struct wait wait;
-        ask_store(store, name_of(i), &wait);
-        put(store, i, 60000);
-    }
-    store->ops->destroy(store);
-    _exit(access(file_in("data.mdb.bad"), F_OK) == 0);
-}
-
-// LMDB itself would crash on some of these; a child finds out before.
-static void a_page_of_rubbish_is_found_or_does_no_harm(void **state) {
-    (void)state;
-    unsigned n_aside = 0, n_taken = 0;
-    for (int round = 0; round < 80; round++) {
-        int status;
-        pid_t child = fork();
-        if (child == 0)
-            spoil_page(2 + round / 2, round % 2 ? 0xff : 0);
-        waitpid(child, &status, 0);
-        assert_true(WIFEXITED(status));
-        assert_in_range(WEXITSTATUS(status), 0, 1);
-        n_aside += WEXITSTATUS(status) == 1;
-        n_taken += WEXITSTATUS(status) == 0;
-    }
-    assert_true(n_aside > 0 && n_taken > 0); // values are whole pages, too
-}
-
 static void what_cannot_be_opened_says_why(void **state) {
     (void)state;
     struct pcr_store *store, *second;
@@ -404,7 +357,6 @@ int main(void) {
         IN_DIR(a_full_file_lets_go_of_what_expires_first),
         IN_DIR(a_file_of_another_program_is_left_alone),
         IN_DIR(a_file_that_is_cut_or_overwritten_is_set_aside),
-        IN_DIR(a_page_of_rubbish_is_found_or_does_no_harm),
         IN_DIR(what_cannot_be_opened_says_why),
         IN_DIR(two_processes_share_a_file),
         IN_DIR(killed_at_any_moment_it_has_whole_values),

@@ -294,8 +294,6 @@ static void a_large_file_of_another_program_is_left_alone(void **state) {
     struct pcr_store *store;
     struct pacer_error err;
     assert_int_equal(pcr_store_lmdb_open(&options, &store, &err), PACER_EINVAL);
-    options.try_in_child = true;
-    assert_int_equal(pcr_store_lmdb_open(&options, &store, &err), PACER_EINVAL);
     assert_non_null(strstr(err.message, "belongs to another program"));
     assert_int_equal(data_bytes(), bytes);
 }
@@ -321,8 +319,7 @@ static void a_file_may_lack_pages_that_are_free(void **state) {
     if (data_bytes() >= (info.me_last_pgno + 1) * 4096)
         print_message("this LMDB writes them; the test says nothing\n");
     for (int i = 0; i < 2; i++) {
-        store = open_with(
-            (struct pcr_store_lmdb_options){.bytes_max = 4 * MIB, .try_in_child = i == 1});
+        store = open_store(4 * MIB);
         assert_int_equal(get(store, name_of(1, 99)), PCR_STORE_FOUND);
         store->ops->destroy(store);
         assert_false(is_there("data.mdb.bad"));
@@ -425,7 +422,7 @@ static void a_disk_that_is_full_costs_only_what_is_put(void **state) {
     assert_int_equal(get(store, name_of(1, 0)), PCR_STORE_FOUND);
     store->ops->destroy(store);
     fill_disk();
-    store = open_with((struct pcr_store_lmdb_options){.bytes_max = 64 * MIB, .try_in_child = true});
+    store = open_store(64 * MIB);
     assert_int_equal(get(store, name_of(1, 0)), PCR_STORE_FOUND);
     assert_int_equal(unlink(file_in("filling")), 0);
     put_bytes(store, name_of(2, 1), 1000);
