@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAY_USE = {
     "base": set(),
     "json": {"base"},
+    "data": {"base", "json"},
     "loop": {"base"},
     "cache": {"base", "loop"},
     "config": {"base"},
@@ -22,13 +23,13 @@ MAY_USE = {
     "infer": {"base", "loop", "onnx"},
     "decide": {"base", "loop", "json", "config", "cache", "infer"},
     "server": {"base", "loop", "json", "config", "http", "cache", "infer", "decide"},
-    "cli": {"base", "json", "config", "cache", "onnx", "infer", "decide", "server"},
+    "cli": {"base", "json", "data", "config", "cache", "onnx", "infer", "decide", "server"},
 }
 
 LIBRARY_OWNERS = {
     "uv.h": {"loop"},
     "llhttp.h": {"http"},
-    "zlib.h": {"http"},
+    "zlib.h": {"http", "data"},
     "yyjson.h": {"json"},
     "pcre2.h": {"json"},
     "yaml.h": {"config"},

@@ -9,7 +9,7 @@
 // The answer is always the v2 response as JSON. A request may ask for binary outputs; a terminal is
 // no place for them, so they are given as JSON.
 #include "cli/cli.h"
-#include "cli/npy.h"
+#include "data/npy.h"
 #include "infer/infer.h"
 #include "server/v2_codec.h"
 

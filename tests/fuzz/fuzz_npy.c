@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as an .npy file:
 // either a tensor whose elements can all be read, or an error that says why.
-#include "cli/npy.h"
+#include "data/npy.h"
 
 #include "base/base.h"
 

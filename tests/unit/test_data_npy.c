@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "test.h"
 
-#include "cli/npy.h"
+#include "data/npy.h"
 
 #include "base/base.h"
 

@@ -10,7 +10,7 @@
 // The header is read by a parser for just the literals that NumPy writes. Looking for "'shape': ("
 // as text, as many small readers do, breaks on the order of keys and on what a hostile file puts
 // into the descr string.
-#include "cli/npy.h"
+#include "data/npy.h"
 
 #include "base/err.h"
 

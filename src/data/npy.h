@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NumPy's .npy files, as tensors.
-#ifndef PCR_CLI_NPY_H
-#define PCR_CLI_NPY_H
+#ifndef PCR_DATA_NPY_H
+#define PCR_DATA_NPY_H
 
 #include "base/base.h"
 
