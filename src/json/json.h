@@ -32,6 +32,8 @@ bool pcr_json_pointer_push_index(struct pcr_buf *pointer, size_t index);
 static inline struct pcr_str pcr_json_str(yyjson_val *string) {
     return (struct pcr_str){yyjson_get_str(string), yyjson_get_len(string)};
 }
+// Length of the valid UTF-8 sequence at `at` (RFC 3629), 0 if there is none.
+size_t pcr_json_utf8_sequence(const char *at, const char *end);
 
 // --- writing ------------------------------------------------------------------------------------
 // Appends pieces of JSON to a buffer; commas are set by the writer. Depth up to 64. Errors stick in

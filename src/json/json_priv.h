@@ -13,9 +13,6 @@ size_t pcr_json_f64_text(char out[PCR_JSON_NUMBER_BYTES], double value);
 size_t pcr_json_f32_text(char out[PCR_JSON_NUMBER_BYTES], float value);
 size_t pcr_json_u64_text(char *out, uint64_t value);
 
-// Length of the valid UTF-8 sequence at `at` (RFC 3629), 0 if there is none.
-size_t pcr_json_utf8_sequence(const char *at, const char *end);
-
 // Appends `text` as a quoted and escaped JSON string.
 void pcr_json_quote(struct pcr_buf *buf, struct pcr_str text);
 // Appends a value as compact JSON.
