@@ -28,6 +28,8 @@ int pcr_data_read(const char *path, struct pcr_str bytes, const struct pacer_ten
                   size_t n_inputs, const struct pcr_data_options *options, struct pcr_arena *arena,
                   struct pcr_data *out, struct pacer_error *err);
 int pcr_data_read_csv(struct pcr_data_job *job, bool tabs);
+int pcr_data_read_npy(struct pcr_data_job *job);
+int pcr_data_read_npz(struct pcr_data_job *job);
 bool pcr_data_path_has(const char *path, const char *extension);
 
 // --- numbers and elements -----------------------------------------------------------------------
@@ -75,6 +77,9 @@ enum pcr_data_fault pcr_data_put_number(enum pacer_dtype dtype, void *data, size
 // BYTES a copy in `arena`. Readable behind `text` as for pcr_data_number_read.
 enum pcr_data_fault pcr_data_put_text(enum pacer_dtype dtype, void *data, size_t index,
                                       struct pcr_str text, struct pcr_arena *arena, bool allow_nan);
+// Stores a copy of a text, which must be UTF-8, in the arena.
+enum pcr_data_fault pcr_data_put_bytes(void *data, size_t index, struct pcr_str text,
+                                       struct pcr_arena *arena);
 // The element `index` as a number; `dtype` is not BYTES.
 struct pcr_data_number pcr_data_get_number(enum pacer_dtype dtype, const void *data, size_t index);
 
@@ -85,7 +90,6 @@ struct pcr_data_slot {
     int64_t shape[PACER_RANK_MAX + 1];
     size_t row_count; // elements of a row, at least 1 once the shape is settled
     char *data;
-    size_t filled; // elements; whoever fills keeps it
 };
 
 // One slot per input, in the scratch arena; NULL: no memory, *err is set.
@@ -96,7 +100,8 @@ bool pcr_data_takes_one(const struct pacer_tensor_info *input, bool open_too);
 // False if that is no row of this input.
 bool pcr_data_settle_flat(struct pcr_data_slot *slot, size_t n);
 bool pcr_data_settle_shape(struct pcr_data_slot *slot, const int64_t *shape, size_t rank);
-// Memory for so many rows of each slot.
+// Memory for so many rows of one slot, of each slot.
+int pcr_data_slot_alloc(struct pcr_data_job *job, struct pcr_data_slot *slot, size_t rows);
 int pcr_data_slots_alloc(struct pcr_data_job *job, struct pcr_data_slot *slots, size_t rows);
 // Makes job->out from the slots.
 int pcr_data_slots_finish(struct pcr_data_job *job, const struct pcr_data_slot *slots, size_t rows);

@@ -224,8 +224,8 @@ static bool is_utf8(struct pcr_str text) {
     return true;
 }
 
-static enum pcr_data_fault copy_text(void *data, size_t index, struct pcr_str text,
-                                     struct pcr_arena *arena) {
+enum pcr_data_fault pcr_data_put_bytes(void *data, size_t index, struct pcr_str text,
+                                       struct pcr_arena *arena) {
     if (!is_utf8(text))
         return PCR_DATA_NOT_UTF8;
     char *copy = pcr_arena_alloc(arena, text.len ? text.len : 1);
@@ -259,7 +259,7 @@ enum pcr_data_fault pcr_data_put_text(enum pacer_dtype dtype, void *data, size_t
                                       bool allow_nan) {
     struct pcr_data_number number;
     if (dtype == PACER_BYTES)
-        return copy_text(data, index, text, arena);
+        return pcr_data_put_bytes(data, index, text, arena);
     enum pcr_data_fault fault = pcr_data_number_read(text, &number);
     if (PCR_UNLIKELY(fault == PCR_DATA_NO_NUMBER))
         fault = read_word(dtype, text, allow_nan, &number);

@@ -67,9 +67,18 @@ static int read_content(struct pcr_data_job *job) {
         rc = refuse_foreign(job);
     if (rc < 0)
         return rc;
+    if (pcr_npy_sniff(job->bytes))
+        return pcr_data_read_npy(job);
+    if (pcr_str_starts_with(job->bytes, PCR_STR("PK\3\4")) ||
+        pcr_str_starts_with(job->bytes, PCR_STR("PK\5\6")))
+        return pcr_data_read_npz(job);
     skip_byte_order_mark(job);
     if (job->bytes.len == 0)
         return pcr_err(job->err, PACER_EINVAL, PCR_DATA_COMPONENT, "%s: the file is empty",
+                       job->path);
+    if (pcr_data_path_has(job->path, ".npy") || pcr_data_path_has(job->path, ".npz"))
+        return pcr_err(job->err, PACER_ESYNTAX, PCR_DATA_COMPONENT,
+                       "%s: neither an array nor an archive of arrays as NumPy saves them",
                        job->path);
     return pcr_data_read_csv(job, pcr_data_path_has(job->path, ".tsv"));
 }

@@ -78,22 +78,26 @@ bool pcr_data_settle_shape(struct pcr_data_slot *slot, const int64_t *shape, siz
     return true;
 }
 
+int pcr_data_slot_alloc(struct pcr_data_job *job, struct pcr_data_slot *slot, size_t rows) {
+    size_t count, element_bytes = pcr_data_element_bytes(slot->input->dtype);
+    char shown[PCR_DATA_SHOWN_BYTES];
+    slot->data = __builtin_mul_overflow(rows, slot->row_count, &count)
+                     ? NULL
+                     : pcr_arena_array(job->arena, count, element_bytes);
+    if (slot->data)
+        return 0;
+    return pcr_err(job->err, PACER_ENOMEM, PCR_DATA_COMPONENT,
+                   "%s: no memory for %zu rows of %zu values for input %s; read fewer rows, or "
+                   "split the file",
+                   job->path, rows, slot->row_count,
+                   pcr_data_show(pcr_str(slot->input->name), shown, sizeof shown));
+}
+
 int pcr_data_slots_alloc(struct pcr_data_job *job, struct pcr_data_slot *slots, size_t rows) {
-    for (size_t i = 0; i < job->n_inputs; i++) {
-        size_t count;
-        slots[i].data =
-            __builtin_mul_overflow(rows, slots[i].row_count, &count)
-                ? NULL
-                : pcr_arena_array(job->arena, count, pcr_data_element_bytes(slots[i].input->dtype));
-        char shown[PCR_DATA_SHOWN_BYTES];
-        if (!slots[i].data)
-            return pcr_err(job->err, PACER_ENOMEM, PCR_DATA_COMPONENT,
-                           "%s: no memory for %zu rows of %zu values for input %s; read fewer "
-                           "rows, or split the file",
-                           job->path, rows, slots[i].row_count,
-                           pcr_data_show(pcr_str(slots[i].input->name), shown, sizeof shown));
-    }
-    return 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < job->n_inputs; i++)
+        rc = pcr_data_slot_alloc(job, &slots[i], rows);
+    return rc;
 }
 
 int pcr_data_slots_finish(struct pcr_data_job *job, const struct pcr_data_slot *slots,
