@@ -254,7 +254,8 @@ static bool check_record(struct verify *v, struct walk *walk, const char *node_b
     walk->found.records++;
     if (!take_key(walk, key, node->key_bytes, false))
         return false;
-    if (node->flags & BIG && !check_overflow(v, walk, data, bytes))
+    bool is_big = sizeof *node + node->key_bytes + bytes > node_bytes_max(v);
+    if (is_big != (node->flags == BIG) || (is_big && !check_overflow(v, walk, data, bytes)))
         return false;
     if (walk->is_free)
         return node->flags == BIG ? check_free_overflow(v, key, data, bytes)

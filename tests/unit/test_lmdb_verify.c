@@ -16,7 +16,7 @@
 #define PAGE 4096
 #define ENTRIES_N 300
 
-static char dir[64], data[96], locks[96];
+static char dir[64], data[96], locks[96], bad[96];
 static char *good; // the file as LMDB wrote it
 static size_t n_pages;
 static int fd;
@@ -46,6 +46,7 @@ static int make_file(void **state) {
         return -1;
     snprintf(data, sizeof data, "%s/data.mdb", dir);
     snprintf(locks, sizeof locks, "%s/lock.mdb", dir);
+    snprintf(bad, sizeof bad, "%s/data.mdb.bad", dir);
     struct pcr_store *store = open_store();
     for (uint64_t i = 0; i < ENTRIES_N; i++)
         put(store, i, 600000 + i);
@@ -79,6 +80,13 @@ static void write_at(const void *bytes, size_t n, size_t at) {
 }
 
 static void mend(void) {
+    // LMDB, or the store, may have found what is in order for LMDB and still wrong: a key of ours
+    // that is too long, say. Then it was set aside.
+    if (unlink(bad) == 0) {
+        close(fd);
+        unlink(data);
+        fd = open(data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    }
     assert_int_equal(ftruncate(fd, (off_t)(n_pages * PAGE)), 0);
     write_at(good, n_pages * PAGE, 0);
 }
