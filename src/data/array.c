@@ -95,10 +95,6 @@ static enum pcr_data_fault convert_element(const struct array *array, enum pacer
     return pcr_data_put_number(dtype, data, index, &number, true, allow_nan);
 }
 
-static bool is_float(enum pacer_dtype dtype) {
-    return dtype == PACER_FP16 || dtype == PACER_BF16 || dtype == PACER_FP32 || dtype == PACER_FP64;
-}
-
 static int copy_elements(const struct array *array, struct pcr_data_slot *slot, size_t rows) {
     const struct pacer_tensor *tensor = &array->tensor;
     enum pacer_dtype dtype = slot->input->dtype;
@@ -112,7 +108,7 @@ static int copy_elements(const struct array *array, struct pcr_data_slot *slot, 
                        pacer_dtype_name(dtype));
     }
     bool same = tensor->dtype == dtype && dtype != PACER_BYTES;
-    if (same && (!is_float(dtype) || array->job->options.allow_nan)) {
+    if (same && (!pcr_data_is_float(dtype) || array->job->options.allow_nan)) {
         memcpy(slot->data, tensor->data, count * pcr_data_element_bytes(dtype));
         return 0;
     }
@@ -201,9 +197,9 @@ static int refuse_names(struct pcr_data_job *job, const struct pcr_zip *zip, str
         if (is_array(&zip->entries[i]))
             names[n++] = array_name(&zip->entries[i]);
     return pcr_err(job->err, PACER_EINVAL, PCR_DATA_COMPONENT,
-                   "%s: there is no array for input %s; %s; the file has %zu arrays: %s", job->path,
-                   pcr_data_show(name, shown, sizeof shown),
-                   pcr_data_wanted(job, wanted, sizeof wanted), n,
+                   "%s: there is no array for input %s; %s; the file has %zu array%s: %s",
+                   job->path, pcr_data_show(name, shown, sizeof shown),
+                   pcr_data_wanted(job, wanted, sizeof wanted), n, n == 1 ? "" : "s",
                    pcr_data_name_list(names, n, list, sizeof list));
 }
 

@@ -28,6 +28,7 @@ int pcr_data_read(const char *path, struct pcr_str bytes, const struct pacer_ten
                   size_t n_inputs, const struct pcr_data_options *options, struct pcr_arena *arena,
                   struct pcr_data *out, struct pacer_error *err);
 int pcr_data_read_csv(struct pcr_data_job *job, bool tabs);
+int pcr_data_read_json(struct pcr_data_job *job);
 int pcr_data_read_npy(struct pcr_data_job *job);
 int pcr_data_read_npz(struct pcr_data_job *job);
 bool pcr_data_path_has(const char *path, const char *extension);
@@ -68,6 +69,7 @@ int pcr_data_decimal_side(struct pcr_str decimal, double nearest);
 
 // Bytes per element in memory; for BYTES those of a struct pacer_bytes.
 size_t pcr_data_element_bytes(enum pacer_dtype dtype);
+bool pcr_data_is_float(enum pacer_dtype dtype);
 // Stores a number as element `index` of `data`: whole numbers where they fit, reals rounded to the
 // nearest once. `exact`: whole numbers must not be rounded either.
 enum pcr_data_fault pcr_data_put_number(enum pacer_dtype dtype, void *data, size_t index,

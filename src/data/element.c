@@ -45,6 +45,10 @@ size_t pcr_data_element_bytes(enum pacer_dtype dtype) {
     return elements[dtype].bytes;
 }
 
+bool pcr_data_is_float(enum pacer_dtype dtype) {
+    return elements[dtype].digits > 0;
+}
+
 // --- whole elements -----------------------------------------------------------------------------
 static enum pcr_data_fault whole_of_real(const struct pcr_data_number *number, int64_t *out) {
     double real = number->real;
@@ -248,7 +252,7 @@ static enum pcr_data_fault read_word(enum pacer_dtype dtype, struct pcr_str text
     }
     if (word.len > 0 && !pcr_str_eq_nocase(word, PCR_STR("na")))
         return dtype == PACER_BOOL ? PCR_DATA_NO_BOOL : PCR_DATA_NO_NUMBER;
-    if (!allow_nan || elements[dtype].digits == 0)
+    if (!allow_nan || !pcr_data_is_float(dtype))
         return PCR_DATA_MISSING;
     *out = (struct pcr_data_number){.kind = PCR_DATA_REAL, .real = NAN};
     return PCR_DATA_FITS;

@@ -18,9 +18,9 @@ static const struct {
 } foreign[] = {
     {PCR_STR("\x1f\x8b"), "gzip; decompress it first"},
     {PCR_STR("\x28\xb5\x2f\xfd"), "Zstandard; decompress it first"},
-    {PCR_STR("BZh"), "bzip2; decompress it first"},
-    {PCR_STR("PAR1"), "Parquet"},
-    {PCR_STR("ARROW1"), "Arrow"},
+    {PCR_STR("BZh91AY&SY"), "bzip2; decompress it first"},
+    {PCR_STR("PAR1\x15"), "Parquet"},
+    {PCR_STR("ARROW1\0\0"), "Arrow"},
     {PCR_STR("\x89HDF\r\n"), "HDF5"},
     {PCR_STR("\xff\xfe"), "text in UTF-16; save it as UTF-8"},
     {PCR_STR("\xfe\xff"), "text in UTF-16; save it as UTF-8"},
@@ -61,6 +61,25 @@ static void skip_byte_order_mark(struct pcr_data_job *job) {
         job->bytes = (struct pcr_str){job->bytes.ptr + 3, job->bytes.len - 3};
 }
 
+// The first one that is no space; the length if there is none.
+static size_t first_byte(const struct pcr_data_job *job) {
+    size_t at = 0;
+    while (at < job->bytes.len && memchr(" \t\r\n", job->bytes.ptr[at], 4))
+        at++;
+    return at;
+}
+
+static bool is_json(const struct pcr_data_job *job) {
+    const char *path = job->path;
+    if (pcr_data_path_has(path, ".json") || pcr_data_path_has(path, ".jsonl") ||
+        pcr_data_path_has(path, ".ndjson"))
+        return true;
+    if (pcr_data_path_has(path, ".csv") || pcr_data_path_has(path, ".tsv"))
+        return false;
+    char first = job->bytes.ptr[first_byte(job)];
+    return first == '{' || first == '[';
+}
+
 static int read_content(struct pcr_data_job *job) {
     int rc = refuse_inputs(job);
     if (rc == 0)
@@ -73,14 +92,15 @@ static int read_content(struct pcr_data_job *job) {
         pcr_str_starts_with(job->bytes, PCR_STR("PK\5\6")))
         return pcr_data_read_npz(job);
     skip_byte_order_mark(job);
-    if (job->bytes.len == 0)
+    if (first_byte(job) == job->bytes.len)
         return pcr_err(job->err, PACER_EINVAL, PCR_DATA_COMPONENT, "%s: the file is empty",
                        job->path);
     if (pcr_data_path_has(job->path, ".npy") || pcr_data_path_has(job->path, ".npz"))
         return pcr_err(job->err, PACER_ESYNTAX, PCR_DATA_COMPONENT,
                        "%s: neither an array nor an archive of arrays as NumPy saves them",
                        job->path);
-    return pcr_data_read_csv(job, pcr_data_path_has(job->path, ".tsv"));
+    return is_json(job) ? pcr_data_read_json(job)
+                        : pcr_data_read_csv(job, pcr_data_path_has(job->path, ".tsv"));
 }
 
 int pcr_data_read(const char *path, struct pcr_str bytes, const struct pacer_tensor_info *inputs,
