@@ -169,7 +169,10 @@ static int refuse_numbers(struct csv *csv, const char *start) {
 static int read_header(struct csv *csv) {
     const char *start = csv->at;
     struct field field = {.last = false};
-    csv->names = pcr_arena_array(&csv->job->scratch, PCR_DATA_COLUMNS_MAX, sizeof *csv->names);
+    size_t room = csv->job->bytes.len + 1; // each column but the last takes a byte
+    if (room > PCR_DATA_COLUMNS_MAX)
+        room = PCR_DATA_COLUMNS_MAX;
+    csv->names = pcr_arena_array(&csv->job->scratch, room, sizeof *csv->names);
     if (!csv->names)
         return pcr_data_no_memory(csv->job);
     while (!field.last) {

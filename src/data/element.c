@@ -275,7 +275,7 @@ enum pcr_data_fault pcr_data_put_text(enum pacer_dtype dtype, void *data, size_t
 // --- back ---------------------------------------------------------------------------------------
 #define SIGNED(type)                                                  \
     do {                                                              \
-        int64_t value = ((const type *)data)[index];                  \
+        int64_t value = (int64_t)((const type *)data)[index];         \
         number.kind = value < 0 ? PCR_DATA_NEGATIVE : PCR_DATA_WHOLE; \
         number.negative = value;                                      \
         return number;                                                \

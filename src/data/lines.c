@@ -297,6 +297,7 @@ static int put_features(struct rows *rows, yyjson_val *row) {
     size_t at = 0;
     for (yyjson_val *key; (key = yyjson_obj_iter_next(&iter)); at++) {
         struct pcr_str name = pcr_json_str(key);
+        PCR_ASSERT(name.ptr); // a key is a string
         const struct pcr_str *feature =
             at < rows->n_features && pcr_str_eq(name, rows->features[at])
                 ? &rows->features[at]
@@ -355,7 +356,7 @@ static int parse(struct rows *rows, struct pcr_arena *arena, struct pcr_str text
 }
 
 static int read_document(struct rows *rows) {
-    yyjson_val *root, *row;
+    yyjson_val *root = NULL, *row;
     struct pcr_arena arena;
     pcr_arena_init(&arena, JSON_ARENA_BYTES_MAX);
     int rc = parse(rows, &arena, rows->job->bytes, &root);
@@ -398,7 +399,7 @@ static int read_lines(struct rows *rows) {
     int rc = 0;
     pcr_arena_init(&arena, JSON_ARENA_BYTES_MAX);
     while (rc == 0 && rows->n < n && next_line(&rest, &line)) {
-        yyjson_val *row;
+        yyjson_val *row = NULL;
         rows->line = line.ptr;
         rc = parse(rows, &arena, line, &row);
         if (rc == 0)

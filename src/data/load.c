@@ -61,10 +61,14 @@ static void skip_byte_order_mark(struct pcr_data_job *job) {
         job->bytes = (struct pcr_str){job->bytes.ptr + 3, job->bytes.len - 3};
 }
 
+static bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 // The first one that is no space; the length if there is none.
 static size_t first_byte(const struct pcr_data_job *job) {
     size_t at = 0;
-    while (at < job->bytes.len && memchr(" \t\r\n", job->bytes.ptr[at], 4))
+    while (at < job->bytes.len && is_space(job->bytes.ptr[at]))
         at++;
     return at;
 }

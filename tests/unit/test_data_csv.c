@@ -129,8 +129,8 @@ static void ends_of_lines_and_files(void **state) {
         "a,b,c,d\r\n1,2,3,4\r\n5,6,7,8",
         "a,b,c,d\r\n1,2,3,4\r\n5,6,7,8\r\n\r\n",
         "a,b,c,d\n1,2,3,4\r\n5,6,7,8\r",
-        "\xef\xbb\xbf"
-        "a,b,c,d\n1,2,3,4\n5,6,7,8\n",
+        ("\xef\xbb\xbf"
+         "a,b,c,d\n1,2,3,4\n5,6,7,8\n"),
         "a, b ,c,d\n 1,2 ,\t3,4\n5,6,7,8 ",
         "a,b,c,d\n1,2,3,4\n5,6,7,\"8\"\r\n\r\n",
         "a,b,c,d\n1,2,3,4\n5,6,7,\"8\"\r",
