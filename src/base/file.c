@@ -40,10 +40,11 @@ int pcr_file_read(const char *path, struct pcr_buf *buf, struct pacer_error *err
         return pcr_err(err, errno == ENOENT ? PACER_ENOTFOUND : PACER_EIO, "file",
                        "cannot open '%s': %s", path, strerror(errno));
     struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
-        (uint64_t)st.st_size <= buf->max_bytes - buf->len)
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+    bool fits = !regular || (uint64_t)st.st_size <= buf->max_bytes - buf->len;
+    if (regular && fits)
         pcr_buf_reserve(buf, (size_t)st.st_size); // one allocation instead of many
-    int rc = read_into(fd, buf);
+    int rc = fits ? read_into(fd, buf) : PACER_ELIMIT;
     int cause = errno;
     close(fd);
     if (rc == PACER_ELIMIT)

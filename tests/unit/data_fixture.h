@@ -82,6 +82,25 @@ static inline void bad_text(struct fixture *f, const char *path, const char *tex
     bad_bytes(f, path, text, strlen(text), inputs, n, code, words);
 }
 
+// With each amount of memory up to what is enough it is an error or good, and nothing else.
+static inline void every_amount_of_memory(struct fixture *f, const char *path, const void *bytes,
+                                          size_t size, const struct pacer_tensor_info *inputs,
+                                          size_t n) {
+    struct pcr_arena kept = f->arena;
+    int rc = PACER_ENOMEM;
+    size_t amount = 0;
+    for (; rc < 0 && amount < 1 << 16; amount++) {
+        pcr_arena_init(&f->arena, amount);
+        rc = read_bytes(f, path, bytes, size, inputs, n);
+        if (rc < 0)
+            assert_int_equal(rc, PACER_ENOMEM);
+        pcr_arena_fini(&f->arena);
+    }
+    assert_int_equal(rc, 0);
+    assert_true(amount > 32);
+    f->arena = kept;
+}
+
 #define EXPECT(f, i, type, ...)                                                   \
     assert_memory_equal((f)->data.tensors[i].data, ((const type[]){__VA_ARGS__}), \
                         sizeof((type[]){__VA_ARGS__}))

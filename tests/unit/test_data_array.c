@@ -301,6 +301,16 @@ static void long_names(void **state) {
     assert_non_null(strstr(f->err.message, "nnn…' is [-1,2]"));
 }
 
+static void any_amount_of_memory(void **state) {
+    const int64_t ages[3] = {30, 40, 50};
+    begin();
+    add("b.npy", make("<i8", "(3,)", ages, 24), true);
+    add("a.npy", make("<f4", "(3, 2)", singles, 24), true);
+    zip_finish(&zip, "");
+    every_amount_of_memory(*state, NPZ, zip.bytes.data, zip.bytes.len, two(), 2);
+    zip_fini(&zip);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_first_dimension_counts_rows),
@@ -312,6 +322,7 @@ int main(void) {
         TEST(one_array_for_one_input),
         TEST(archives_that_do_not_fit),
         TEST(long_names),
+        TEST(any_amount_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -372,6 +372,25 @@ static void slices(void **state) {
     pcr_arena_fini(&none);
 }
 
+static void any_amount_of_memory(void **state) {
+    static const char text[] = "age,name,score\n1,\"a \"\"b\"\"\",0.1\n2,b,0.2\n";
+    every_amount_of_memory(*state, CSV, text, sizeof text - 1, three(), 3);
+}
+
+static void a_file_that_is_too_large(void **state) {
+    struct fixture *f = *state;
+    char path[] = "/tmp/pacer-data-XXXXXX.csv";
+    int fd = mkstemps(path, 4);
+    assert_true(fd >= 0);
+    int rc = ftruncate(fd, (off_t)PCR_DATA_FILE_BYTES_MAX + 1); // takes no space
+    close(fd);
+    if (rc == 0)
+        rc = pcr_data_load(path, four(), 1, NULL, &f->arena, &f->data, &f->err);
+    unlink(path);
+    assert_int_equal(rc, PACER_ELIMIT);
+    assert_non_null(strstr(f->err.message, "is larger than 2147483648 bytes"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(all_columns_fill_the_row_of_the_only_input),
@@ -394,6 +413,8 @@ int main(void) {
         TEST(other_formats),
         TEST(from_a_file),
         TEST(slices),
+        TEST(any_amount_of_memory),
+        TEST(a_file_that_is_too_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

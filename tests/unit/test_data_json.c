@@ -260,6 +260,12 @@ static void no_memory(void **state) {
     f->arena = kept;
 }
 
+static void any_amount_of_memory(void **state) {
+    static const char text[] = "{\"n\":1,\"m\":[[1,2],[3,4]],\"t\":\"some text\"}\n"
+                               "{\"n\":2,\"m\":[[1,2],[3,4]],\"t\":\"more\"}\n";
+    every_amount_of_memory(*state, LINES, text, sizeof text - 1, three(), 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(lists_for_the_only_input),
@@ -273,6 +279,7 @@ int main(void) {
         TEST(no_rows_and_not_all_rows),
         TEST(many_short_rows),
         TEST(no_memory),
+        TEST(any_amount_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
