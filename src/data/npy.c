@@ -262,11 +262,16 @@ static int read_numbers(struct npy *npy, struct pcr_arena *arena, struct pcr_str
     char *copy = pcr_arena_array(arena, count ? count : 1, npy->width);
     if (!copy)
         return pcr_err(npy->err, PACER_ENOMEM, "npy", "no memory for %zu elements", count);
-    struct walk walk;
-    walk_begin(&walk, npy);
     bool swap = must_swap(npy);
-    for (size_t i = 0; i < count; i++, walk_next(&walk))
-        copy_element(copy + i * npy->width, data.ptr + walk.from * npy->width, npy->width, swap);
+    if (!swap && (!npy->fortran || npy->rank <= 1)) { // as the tensor has it
+        memcpy(copy, data.ptr, count * npy->width);
+    } else {
+        struct walk walk;
+        walk_begin(&walk, npy);
+        for (size_t i = 0; i < count; i++, walk_next(&walk))
+            copy_element(copy + i * npy->width, data.ptr + walk.from * npy->width, npy->width,
+                         swap);
+    }
     for (size_t i = 0; npy->kind == 'b' && i < count; i++)
         copy[i] = copy[i] != 0;
     *out = copy;
