@@ -21,6 +21,8 @@ MAY_USE = {
     "http": {"base", "loop"},
     "onnx": {"base"},
     "infer": {"base", "loop", "onnx"},
+    "compare": {"base", "data", "onnx", "infer"},
+    "quantize": {"base", "json", "data", "compare", "onnx", "infer"},
     "decide": {"base", "loop", "json", "config", "cache", "infer"},
     "server": {"base", "loop", "json", "config", "http", "cache", "infer", "decide"},
     "cli": {"base", "json", "data", "config", "cache", "onnx", "infer", "decide", "server"},

@@ -7,6 +7,7 @@
 #include <pacer/cache.h>
 #include <pacer/contract.h>
 #include <pacer/error.h>
+#include <pacer/quantize.h>
 #include <pacer/session.h>
 #include <pacer/tensor.h>
 

@@ -62,7 +62,7 @@ struct pcr_cli_command {
 };
 
 extern const struct pcr_cli_command pcr_cmd_serve, pcr_cmd_check, pcr_cmd_run, pcr_cmd_inspect,
-    pcr_cmd_version, pcr_cmd_help, pcr_cmd_completion, pcr_cmd_docs;
+    pcr_cmd_quantize, pcr_cmd_version, pcr_cmd_help, pcr_cmd_completion, pcr_cmd_docs;
 
 // All commands in the order of the help.
 const struct pcr_cli_command *const *pcr_cli_commands(size_t *n);
@@ -99,6 +99,11 @@ int pcr_cli_print(const struct pcr_buf *buf);
 // Flushes standard output:
 // `code`, or PCR_EXIT_FAILURE with a message if something could not be written.
 int pcr_cli_finish(int code);
+
+// For commands that measure: memory that was freed stays with the process. Otherwise large values
+// of a run may be given back to the kernel and taken anew each time, or not, as the heap happens to
+// lie.
+void pcr_cli_keep_memory(void);
 
 // --- texts --------------------------------------------------------------------------------------
 void pcr_cli_help_main(struct pcr_buf *out, bool color);

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -35,6 +36,11 @@ bool pcr_cli_color(FILE *stream) {
     if ((no_color && *no_color) || (term && strcmp(term, "dumb") == 0))
         return false;
     return isatty(fileno(stream)) == 1;
+}
+
+void pcr_cli_keep_memory(void) {
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 2047 << 20);
 }
 
 static int write_cause; // errno of the first write that failed

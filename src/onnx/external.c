@@ -63,3 +63,21 @@ int pcr_onnx_external_find(const struct pcr_onnx_external *external, const char 
             (int)location.len, location.ptr, (unsigned long long)size);
     return 0;
 }
+
+static int add_bytes(void *ctx, const struct pcr_onnx_external *external, struct pacer_error *err) {
+    (void)err;
+    *(uint64_t *)ctx += external->length;
+    return 0;
+}
+
+int pcr_onnx_external_bytes(const char *path, uint64_t *bytes, struct pacer_error *err) {
+    static const struct pcr_onnx_visitor visitor = {.external = add_bytes};
+    struct pcr_buf file;
+    pcr_buf_init(&file, PCR_ONNX_FILE_BYTES_MAX);
+    int code = pcr_file_read(path, &file, err);
+    *bytes = 0;
+    if (code == 0)
+        code = pcr_onnx_scan(pcr_buf_view(&file), &visitor, bytes, err);
+    pcr_buf_fini(&file);
+    return code;
+}

@@ -15,4 +15,8 @@ int pcr_onnx_external_find(const struct pcr_onnx_external *external, const char 
                            const char *own_folder, char path[PATH_MAX], struct stat *st,
                            struct pacer_error *err);
 
+// The bytes that a model's tensors take of files beside it, each file's once as far as the tensors
+// say. PACER_ENOTFOUND, PACER_EIO, PACER_EMODEL, PACER_ENOMEM.
+int pcr_onnx_external_bytes(const char *path, uint64_t *bytes, struct pacer_error *err);
+
 #endif

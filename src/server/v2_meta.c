@@ -164,6 +164,22 @@ static void write_versions(struct pcr_json_writer *writer, const char *name,
     pcr_json_array_end(writer);
 }
 
+// Which content, and which variant of it, runs under the name.
+static void write_variant(struct pcr_json_writer *writer, const struct pcr_model *model) {
+    const char *from = pacer_session_metadata(model->session, PCR_QUANTIZED_FROM);
+    pcr_json_key(writer, "parameters");
+    pcr_json_object_begin(writer);
+    pcr_json_key(writer, "content_hash");
+    pcr_json_text(writer, model->content_hash);
+    pcr_json_key(writer, "quantized");
+    pcr_json_bool(writer, from || pcr_session_is_quantized(model->session));
+    if (from) {
+        pcr_json_key(writer, "quantized_from");
+        pcr_json_text(writer, from);
+    }
+    pcr_json_object_end(writer);
+}
+
 void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request,
                   const struct pcr_route_match *match) {
     struct pcr_model *model = pcr_v2_model_or_reply(app, request, match);
@@ -187,6 +203,7 @@ void pcr_v2_model(struct pcr_app *app, struct pcr_http_request *request,
         write_tensor_metadata(&writer, "inputs", infos, n);
         infos = pacer_session_outputs(model->session, &n);
         write_tensor_metadata(&writer, "outputs", infos, n);
+        write_variant(&writer, model);
         pcr_json_object_end(&writer);
         pcr_reply_buf(request, buf);
     }

@@ -40,7 +40,10 @@ def test_health(one):
 
 def test_model_metadata(one):
     for path in ("/v2/models/simple", "/v2/models/simple/versions/1", "/v2/models/s%69mple"):
-        assert one.request("GET", path).json == {
+        metadata = one.request("GET", path).json
+        parameters = metadata.pop("parameters")
+        assert parameters["quantized"] is False and len(parameters["content_hash"]) == 16
+        assert metadata == {
             "name": "simple", "versions": ["1"], "platform": "onnxruntime_onnx",
             "inputs": [{"name": "INPUT0", "datatype": "INT32", "shape": [-1, 16]},
                        {"name": "INPUT1", "datatype": "INT32", "shape": [-1, 16]}],
@@ -73,6 +76,7 @@ def test_the_config_says_which_variant_runs(server, models):
         parameters = one.request("GET", f"/v2/models/{name}/config").json["parameters"]
         assert parameters["quantized"] == {"string_value": quantized}
         assert len(parameters["content_hash"]["string_value"]) == 16
+        assert one.request("GET", f"/v2/models/{name}").json["parameters"]["quantized"] == (quantized == "true")
 
 
 def test_statistics_count_and_add_up(one):

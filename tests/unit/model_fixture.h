@@ -29,9 +29,9 @@ static inline int remove_folder(void **state) {
 }
 
 static inline const char *path_of(const char *name) {
-    static char paths[8][128];
+    static char paths[64][128]; // so many may be in use
     static unsigned next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 64];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
 }

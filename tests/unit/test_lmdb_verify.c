@@ -208,13 +208,13 @@ static void words_of_rubbish(void **state) {
         default:
             word = (uint16_t)(random >> 33);
         }
-        if (memcmp(&word, good + at, sizeof word) == 0 || n_taken > 400)
+        if (memcmp(&word, good + at, sizeof word) == 0 || n_taken > 100)
             continue;
         try_bytes("a word", &word, sizeof word, at);
     }
     free(used);
     print_message("%zu found, %zu taken\n", n_found, n_taken);
-    assert_true(n_found > 500 && n_taken > 20);
+    assert_true(n_found > 100 && n_taken > 20);
 }
 
 static void a_file_cut_anywhere(void **state) {
