@@ -25,7 +25,7 @@ MAY_USE = {
     "quantize": {"base", "json", "data", "compare", "onnx", "infer"},
     "decide": {"base", "loop", "json", "config", "cache", "infer"},
     "server": {"base", "loop", "json", "config", "http", "cache", "infer", "decide"},
-    "cli": {"base", "json", "data", "config", "cache", "onnx", "infer", "decide", "server"},
+    "cli": {"base", "json", "data", "compare", "config", "cache", "onnx", "infer", "decide", "server"},
 }
 
 LIBRARY_OWNERS = {

@@ -62,7 +62,8 @@ struct pcr_cli_command {
 };
 
 extern const struct pcr_cli_command pcr_cmd_serve, pcr_cmd_check, pcr_cmd_run, pcr_cmd_inspect,
-    pcr_cmd_quantize, pcr_cmd_version, pcr_cmd_help, pcr_cmd_completion, pcr_cmd_docs;
+    pcr_cmd_quantize, pcr_cmd_bench, pcr_cmd_version, pcr_cmd_help, pcr_cmd_completion,
+    pcr_cmd_docs;
 
 // All commands in the order of the help.
 const struct pcr_cli_command *const *pcr_cli_commands(size_t *n);

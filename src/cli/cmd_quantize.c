@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // pacer quantize: INT8 from FP32, with the evidence.
 #include "cli/cli.h"
+#include "cli/progress.h"
 
 #include <math.h>
 #include <pacer/quantize.h>
@@ -14,6 +15,7 @@ struct job {
     const char *exclude[LIST_MAX], *ops[LIST_MAX];
     size_t batch_sizes[LIST_MAX];
     struct pcr_arena arena;
+    struct pcr_progress progress;
 };
 
 // --- options ------------------------------------------------------------------------------------
@@ -212,6 +214,11 @@ static int check_reports(const struct job *job) {
     return PCR_EXIT_OK;
 }
 
+static int show_progress(void *ctx, const char *stage, size_t done, size_t total) {
+    pcr_progress_show(ctx, stage, done, total);
+    return 0;
+}
+
 static int quantize(struct job *job) {
     struct pacer_quantize_report *report;
     struct pacer_error err;
@@ -220,8 +227,12 @@ static int quantize(struct job *job) {
         rc = read_options(job);
     if (rc != PCR_EXIT_OK)
         return rc;
+    pcr_progress_init(&job->progress, pcr_cli_has(job->args, "quiet"));
+    job->options.progress = show_progress;
+    job->options.progress_ctx = &job->progress;
     int code = pacer_quantize(job->args->operands[0], job->args->operands[1], &job->options,
                               &report, &err);
+    pcr_progress_clear(&job->progress);
     if (code < 0)
         return pcr_cli_fail(exit_code_of(&err), "%s", err.message);
     rc = show(job, report);

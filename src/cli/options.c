@@ -14,8 +14,8 @@
 #include <stdlib.h>
 
 static const struct pcr_cli_command *const commands[] = {
-    &pcr_cmd_serve,   &pcr_cmd_check, &pcr_cmd_run,        &pcr_cmd_inspect, &pcr_cmd_quantize,
-    &pcr_cmd_version, &pcr_cmd_help,  &pcr_cmd_completion, &pcr_cmd_docs,
+    &pcr_cmd_serve, &pcr_cmd_check,   &pcr_cmd_run,  &pcr_cmd_inspect,    &pcr_cmd_quantize,
+    &pcr_cmd_bench, &pcr_cmd_version, &pcr_cmd_help, &pcr_cmd_completion, &pcr_cmd_docs,
 };
 
 static const struct pcr_cli_option set_option = {

@@ -12,6 +12,7 @@
 
 #define BAR_WIDTH 420.0
 #define LABEL_WIDTH 190
+#define VALUE_WIDTH 150
 #define ROW 22 // of a plot
 #define NAME_SHOWN 26
 #define LAYERS_PLOTTED 200
@@ -99,8 +100,8 @@ static struct plot begin_plot(struct pcr_buf *out, const char *title, size_t row
     pcr_buf_printf(out,
                    "<svg role=\"img\" aria-label=\"%s\" width=\"%d\" height=\"%zu\" "
                    "viewBox=\"0 0 %d %zu\"><title>%s</title>\n",
-                   title, LABEL_WIDTH + (int)BAR_WIDTH + 90, rows * ROW + 6,
-                   LABEL_WIDTH + (int)BAR_WIDTH + 90, rows * ROW + 6, title);
+                   title, LABEL_WIDTH + (int)BAR_WIDTH + VALUE_WIDTH, rows * ROW + 6,
+                   LABEL_WIDTH + (int)BAR_WIDTH + VALUE_WIDTH, rows * ROW + 6, title);
     pcr_buf_printf(out, "<line class=\"axis\" x1=\"%d\" y1=\"0\" x2=\"%d\" y2=\"%zu\"/>\n",
                    LABEL_WIDTH, LABEL_WIDTH, rows * ROW);
     return (struct plot){out, largest > 0 ? largest : 1, 0};
