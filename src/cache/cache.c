@@ -27,20 +27,22 @@ static int open_stores(struct pcr_cache *cache, const struct pcr_cache_options *
     if (options->path && *options->path) {
         struct pcr_store_lmdb_options lmdb = {.path = options->path,
                                               .bytes_max = options->path_bytes_max};
+        cache->store_how[cache->n_stores] = PCR_CACHE_HIT_LMDB; // before it has threads
         int rc = pcr_store_lmdb_open(&lmdb, &cache->stores[cache->n_stores], err);
         if (rc < 0)
             return rc;
-        cache->store_how[cache->n_stores++] = PCR_CACHE_HIT_LMDB;
+        cache->n_stores++;
     }
     if (options->redis_url && *options->redis_url) {
         struct pcr_store_redis_options redis = {.url = options->redis_url,
                                                 .timeout_ms = options->redis_timeout_ms,
                                                 .invalidated = on_invalidated,
                                                 .ctx = cache};
+        cache->store_how[cache->n_stores] = PCR_CACHE_HIT_REDIS;
         int rc = pcr_store_redis_open(&redis, &cache->stores[cache->n_stores], err);
         if (rc < 0)
             return rc;
-        cache->store_how[cache->n_stores++] = PCR_CACHE_HIT_REDIS;
+        cache->n_stores++;
     }
     return 0;
 }
@@ -138,6 +140,13 @@ int64_t pcr_cache_fresh_ns(const struct pcr_cache_policy *policy, uint64_t age_n
     return fresh_ns < most_ns ? fresh_ns : most_ns;
 }
 
+// Nobody else is told to compute it anew for as long as that should take.
+static bool claim(const struct pcr_l1_view *view, uint64_t now_ns) {
+    uint64_t claim_ns = view->cost_ns * CLAIM_COSTS;
+    return pcr_l1_claim(view->entry, now_ns,
+                        now_ns + (claim_ns > CLAIM_MIN_NS ? claim_ns : CLAIM_MIN_NS));
+}
+
 // Whether it may be given, and how that is called.
 static bool judge(struct pcr_cache_call *call, const struct pcr_l1_view *view, uint64_t now_ns,
                   bool however_old) {
@@ -159,11 +168,16 @@ static bool judge(struct pcr_cache_call *call, const struct pcr_l1_view *view, u
         if (!wanted && !(however_old && late_ns < call->policy.stale_if_error_ns))
             return false;
     }
-    uint64_t claim_ns = view->cost_ns * CLAIM_COSTS;
-    call->refresh = wanted && !however_old &&
-                    pcr_l1_claim(view->entry, now_ns,
-                                 now_ns + (claim_ns > CLAIM_MIN_NS ? claim_ns : CLAIM_MIN_NS));
+    call->refresh = wanted && !however_old && claim(view, now_ns);
     return true;
+}
+
+bool pcr_cache_claim(const struct pcr_cache_call *call, uint64_t now_ns) {
+    struct pcr_l1_view view;
+    pcr_epoch_enter();
+    bool claimed = !pcr_l1_find(call->cache->l1, &call->key, &view) || claim(&view, now_ns);
+    pcr_epoch_leave();
+    return claimed;
 }
 
 bool pcr_cache_look(struct pcr_cache_call *call, uint64_t now_ns, bool however_old) {
@@ -204,6 +218,16 @@ void pcr_cache_post(struct pcr_loop *loop, struct pcr_cache_waiter *waiter, stru
 bool pcr_cache_is_current(void *ctx) {
     const struct pcr_cache_call *call = ctx;
     return atomic_load(&call->cache->purges) == call->purges;
+}
+
+struct pcr_cache_stripe *pcr_cache_stripe_of(struct pcr_cache *cache, uint64_t hi) {
+    return &cache->stripes[hi % PCR_CACHE_STRIPES];
+}
+
+bool pcr_cache_is_unchanged(void *ctx) {
+    const struct pcr_cache_call *call = ctx;
+    const struct pcr_cache_stripe *stripe = pcr_cache_stripe_of(call->cache, call->key.name.hi);
+    return pcr_cache_is_current(ctx) && atomic_load(&stripe->invalidations) == call->invalidations;
 }
 
 static bool matches(void *ctx, struct pcr_str key, uint64_t hi, uint64_t lo) {
@@ -265,9 +289,13 @@ static void on_dropped(struct pcr_store_purge *purge, int64_t removed) {
     free(purge);
 }
 
-// Another replica changed a value in Redis: what lies nearer to us is not it any more.
+// Another replica changed a value in Redis: what lies nearer to us is not it any more. Counted
+// before it is dropped: what was read before is either there and dropped, or not put any more.
 static void on_invalidated(void *ctx, const struct pcr_store_name *name) {
     struct pcr_cache *cache = ctx;
+    for (size_t i = 0; i < PCR_CACHE_STRIPES; i++)
+        if (!name || &cache->stripes[i] == pcr_cache_stripe_of(cache, name->hi))
+            atomic_fetch_add(&cache->stripes[i].invalidations, 1);
     if (name)
         pcr_l1_drop(cache->l1, name->hi, name->lo);
     else

@@ -92,7 +92,7 @@ struct pcr_cache_call {
     struct pcr_cache_ask *ask;
     struct pcr_mail mail;
     struct pcr_list node, timing;
-    uint64_t computing_ns, purges;
+    uint64_t computing_ns, purges, invalidations;
     unsigned phase;
     bool canceled;
 };
@@ -144,7 +144,8 @@ struct pcr_cache_counts { // totals
 struct pcr_cache_stats {
     struct pcr_cache_counts total, last_5m, last_1h; // the latter need pcr_cache_tick
     uint64_t entries, bytes, bytes_max;              // of L1
-    uint64_t inserted, evicted, purged, rejected;    // of L1; rejected: too large
+    uint64_t inserted, evicted, purged;              // of L1
+    uint64_t rejected; // too large for it, or no room while what was evicted is still being read
     bool has_lmdb, has_redis;
     struct pcr_store_stats lmdb, redis;
 };

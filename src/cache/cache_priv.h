@@ -17,6 +17,8 @@
 struct pcr_cache_stripe {
     _Alignas(64) pthread_mutex_t lock;
     struct pcr_list flights;
+    // Counts what other replicas changed of these names: what a store had before is not kept after.
+    _Atomic uint64_t invalidations;
 };
 
 // One of pcr_cache_counts' members, by its place.
@@ -57,6 +59,8 @@ void pcr_cache_count(struct pcr_cache *cache, enum pcr_cache_count what);
 // As pcr_cache_get, without counting; `however_old` takes what is past its time, as long as
 // stale_if_error allows, and refreshes nothing.
 bool pcr_cache_look(struct pcr_cache_call *call, uint64_t now_ns, bool however_old);
+// Whether the caller is the one to compute anew what L1 has, or what it has not any more.
+bool pcr_cache_claim(const struct pcr_cache_call *call, uint64_t now_ns);
 // Fresh no longer than the policy in force would have it: it may have become shorter since.
 int64_t pcr_cache_fresh_ns(const struct pcr_cache_policy *policy, uint64_t age_ns,
                            int64_t fresh_ns);
@@ -64,5 +68,8 @@ int64_t pcr_cache_fresh_ns(const struct pcr_cache_policy *policy, uint64_t age_n
 bool pcr_cache_take_body(struct pcr_cache_call *call, struct pcr_str body);
 // Whether no purge has come since the call began. ctx: the call.
 bool pcr_cache_is_current(void *call);
+// The same, and no invalidation of its name since it began to ask the stores.
+bool pcr_cache_is_unchanged(void *call);
+struct pcr_cache_stripe *pcr_cache_stripe_of(struct pcr_cache *cache, uint64_t hi);
 
 #endif

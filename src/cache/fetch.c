@@ -33,6 +33,8 @@ struct pcr_flight {
     struct pcr_list node;
     struct pcr_list waiting; // calls, by their node
     uint64_t hi, lo;
+    uint64_t purges;     // as it began: who comes after a purge does not join it
+    unsigned next_store; // the leader's: what has not been asked yet
     size_t key_bytes;
     char key[];
 };
@@ -50,6 +52,7 @@ struct pcr_cache_outcome {
 };
 
 static void go_on(struct pcr_cache_call *call);
+static void ask_store(struct pcr_cache_call *call, unsigned i);
 
 // --- ends ---------------------------------------------------------------------------------------
 static void count_how(struct pcr_cache_call *call) {
@@ -113,7 +116,7 @@ struct watch { // per loop
 static const char watch_key;
 
 static struct pcr_cache_stripe *stripe_of(const struct pcr_cache_call *call) {
-    return &call->cache->stripes[call->key.name.hi % PCR_CACHE_STRIPES];
+    return pcr_cache_stripe_of(call->cache, call->key.name.hi);
 }
 
 // True: it waited, and does not any more.
@@ -197,23 +200,27 @@ static void watch_deadline(struct pcr_cache_call *call) {
 
 // --- flights ------------------------------------------------------------------------------------
 static struct pcr_flight *find_flight(struct pcr_cache_stripe *stripe,
-                                      const struct pcr_cache_key *key) {
+                                      const struct pcr_cache_call *call) {
+    const struct pcr_cache_key *key = &call->key;
     PCR_LIST_FOR_EACH(node, &stripe->flights) {
         struct pcr_flight *flight = PCR_LIST_ENTRY(node, struct pcr_flight, node);
         struct pcr_str bytes = {flight->key, flight->key_bytes};
         if (flight->hi == key->name.hi && flight->lo == key->name.lo &&
-            pcr_str_eq(bytes, key->bytes))
+            flight->purges == call->purges && pcr_str_eq(bytes, key->bytes))
             return flight;
     }
     return NULL;
 }
 
-static struct pcr_flight *make_flight(const struct pcr_cache_key *key) {
+static struct pcr_flight *make_flight(const struct pcr_cache_call *call) {
+    const struct pcr_cache_key *key = &call->key;
     struct pcr_flight *flight = malloc(sizeof *flight + key->bytes.len);
     if (!flight)
         return NULL;
     flight->hi = key->name.hi;
     flight->lo = key->name.lo;
+    flight->purges = call->purges;
+    flight->next_store = call->refreshing ? call->cache->n_stores : 0; // it asks none
     flight->key_bytes = key->bytes.len;
     memcpy(flight->key, key->bytes.ptr, key->bytes.len);
     pcr_list_init(&flight->waiting);
@@ -227,7 +234,7 @@ static enum boarding board(struct pcr_cache_call *call) {
     struct pcr_cache_stripe *stripe = stripe_of(call);
     enum boarding boarding = WAITS;
     pthread_mutex_lock(&stripe->lock);
-    struct pcr_flight *flight = find_flight(stripe, &call->key);
+    struct pcr_flight *flight = find_flight(stripe, call);
     if (flight && call->refreshing) {
         boarding = NEEDLESS;
     } else if (flight) {
@@ -235,7 +242,7 @@ static enum boarding board(struct pcr_cache_call *call) {
         call->flight = flight;
         pcr_list_push_back(&flight->waiting, &call->node);
     } else {
-        call->flight = make_flight(&call->key);
+        call->flight = make_flight(call);
         boarding = call->flight ? LEADS : ALONE;
         if (call->flight)
             pcr_list_push_back(&stripe->flights, &call->flight->node);
@@ -244,11 +251,15 @@ static enum boarding board(struct pcr_cache_call *call) {
     return boarding;
 }
 
+// Goes on where the one before it left off.
 static void on_led(struct pcr_mail *mail) {
     struct pcr_cache_call *call = call_of(mail);
     pcr_list_remove(&call->timing);
     call->phase = ASKING;
-    go_on(call);
+    if (call->flight->next_store < call->cache->n_stores && !call->canceled)
+        ask_store(call, call->flight->next_store);
+    else
+        go_on(call);
 }
 
 // Another leads from here on, or the flight is over.
@@ -368,7 +379,7 @@ static void on_landed(struct pcr_mail *mail) {
         take_failure(call, outcome);
     } else if (outcome->age_ns > call->max_age_ns && !call->canceled) { // too old for this one
         unref_outcome(outcome);
-        compute_alone(call);
+        go_on(call);
         return;
     } else if (!take_outcome(call, outcome)) {
         fail(call, PACER_ENOMEM, "no memory left for the answer");
@@ -393,20 +404,23 @@ static void share(struct pcr_cache_call *call) {
 }
 
 // --- keeping ------------------------------------------------------------------------------------
-static void put_into_stores(struct pcr_cache_call *call, const struct pcr_cache_value *value,
-                            uint64_t left_ms, unsigned n_stores) {
+// Whether one of them took it.
+static bool put_into_stores(struct pcr_cache_call *call, const struct pcr_cache_value *value,
+                            uint64_t left_ms, unsigned n_stores, bool (*still)(void *call)) {
     size_t bytes = pcr_cache_value_bytes(value);
-    char *text = n_stores && bytes <= VALUE_BYTES_MAX ? malloc(bytes) : NULL;
+    char *text = n_stores && left_ms && bytes <= VALUE_BYTES_MAX ? malloc(bytes) : NULL;
+    bool taken = false;
     if (!text)
-        return;
+        return false;
     pcr_cache_value_write(value, text);
     struct pcr_str written = {text, bytes};
     struct pcr_cache *cache = call->cache;
     pthread_mutex_lock(&cache->store_lock);
-    for (unsigned i = 0; i < n_stores && pcr_cache_is_current(call); i++)
-        cache->stores[i]->ops->put(cache->stores[i], &call->key.name, written, left_ms);
+    for (unsigned i = 0; i < n_stores && still(call); i++)
+        taken |= cache->stores[i]->ops->put(cache->stores[i], &call->key.name, written, left_ms);
     pthread_mutex_unlock(&cache->store_lock);
     free(text);
+    return taken;
 }
 
 static uint64_t stale_ms(const struct pcr_cache_policy *policy) {
@@ -439,8 +453,8 @@ static void keep_computed(struct pcr_cache_call *call) {
                                     .stored_ms = pcr_clock_real_ns() / PCR_NS_PER_MS,
                                     .fresh_ms = fresh_ns / PCR_NS_PER_MS,
                                     .cost_us = item.cost_ns / PCR_NS_PER_US};
-    put_into_stores(call, &value, value.fresh_ms + stale_ms(&call->policy), n_stores);
-    call->stored = true;
+    call->stored |= put_into_stores(call, &value, value.fresh_ms + stale_ms(&call->policy),
+                                    n_stores, pcr_cache_is_current);
 }
 
 // --- asking the stores --------------------------------------------------------------------------
@@ -478,9 +492,10 @@ static void ask_store(struct pcr_cache_call *call, unsigned i) {
     struct pcr_cache *cache = call->cache;
     struct pcr_cache_ask *ask = calloc(1, sizeof *ask);
     if (!ask) {
-        compute_alone(call);
+        go_on(call);
         return;
     }
+    call->invalidations = atomic_load(&stripe_of(call)->invalidations);
     ask->get.name = call->key.name;
     ask->get.done = on_store_done;
     ask->call = call;
@@ -521,20 +536,22 @@ static bool take_value(struct pcr_cache_call *call, const struct pcr_cache_value
     uint64_t now_ns = pcr_clock_mono_ns();
     if (!is_answer(call, value, &item, now_ns))
         return false;
-    pcr_l1_put(call->cache->l1, &item, pcr_cache_is_current, call);
     call->age_ns = now_ns - item.stored_ns;
     int64_t fresh_ns =
         pcr_cache_fresh_ns(&call->policy, call->age_ns, (int64_t)(item.fresh_until_ns - now_ns));
     int64_t keep_ms = fresh_ns / (int64_t)PCR_NS_PER_MS + (int64_t)stale_ms(&call->policy);
-    if (keep_ms > 0)
-        put_into_stores(call, value, (uint64_t)keep_ms, store);
+    if (keep_ms <= 0)
+        return false; // past all its times
+    pcr_l1_put(call->cache->l1, &item, pcr_cache_is_unchanged, call);
+    put_into_stores(call, value, (uint64_t)keep_ms, store, pcr_cache_is_unchanged);
     call->fresh_ns = fresh_ns;
     bool stale = fresh_ns <= 0;
     if (call->age_ns > call->max_age_ns ||
         (stale && (uint64_t)-fresh_ns >= call->policy.stale_while_revalidate_ns))
         return false;
     call->how = stale ? PCR_CACHE_STALE : call->cache->store_how[store];
-    call->refresh = stale; // by the leader; who waits gets it without
+    // By the leader, unless somebody has found it in L1 meanwhile; who waits gets it without.
+    call->refresh = stale && pcr_cache_claim(call, now_ns);
     return pcr_cache_take_body(call, value->body);
 }
 
@@ -542,6 +559,8 @@ static void on_answered(struct pcr_cache_call *call) {
     struct pcr_cache_ask *ask = call->ask;
     struct pcr_cache_value value;
     call->ask = NULL;
+    if (call->flight)
+        call->flight->next_store = ask->store + 1;
     bool found = ask->bytes &&
                  pcr_cache_value_read((struct pcr_str){ask->bytes, ask->n_bytes}, &value) &&
                  take_value(call, &value, ask->store);
@@ -613,9 +632,10 @@ void pcr_cache_fetch(struct pcr_cache_call *call) {
     case WAITS:
         watch_deadline(call);
         return;
-    case NEEDLESS:
+    case NEEDLESS: // which is no refresh to be counted
         fail(call, PACER_ECANCELED, "it is being computed already");
-        end(call);
+        call->phase = IDLE;
+        call->done(call);
         return;
     case LEADS:
         // Another flight may have landed since the caller looked.

@@ -164,17 +164,40 @@ bool pcr_cache_key_owner(struct pcr_str bytes, struct pcr_str *tenant, struct pc
     return read_text(&rest, tenant) && read_text(&rest, model);
 }
 
+// A sign and nothing else.
+static bool has_negative_zero(const struct pacer_tensor *tensor, size_t count) {
+    const uint16_t *halves = tensor->data;
+    const uint32_t *singles = tensor->data;
+    const uint64_t *doubles = tensor->data;
+    bool found = false;
+    switch (pacer_dtype_size(tensor->dtype)) {
+    case sizeof(uint16_t):
+        for (size_t i = 0; i < count; i++)
+            found |= halves[i] == (uint16_t)1 << 15;
+        return found;
+    case sizeof(uint32_t):
+        for (size_t i = 0; i < count; i++)
+            found |= singles[i] == (uint32_t)1 << 31;
+        return found;
+    default:
+        for (size_t i = 0; i < count; i++)
+            found |= doubles[i] == (uint64_t)1 << 63;
+        return found;
+    }
+}
+
 bool pcr_cache_settle(struct pcr_arena *arena, struct pacer_tensor *tensor) {
     size_t count;
     if (!is_float(tensor->dtype) || pacer_shape_count(tensor->shape, tensor->rank, &count) < 0 ||
         count == 0)
         return true;
     size_t size = pacer_dtype_size(tensor->dtype);
+    if (!has_negative_zero(tensor, count))
+        return true;
     void *copy = pcr_arena_array(arena, count, size);
     if (!copy)
         return false;
     copy_floats(tensor->dtype, copy, tensor->data, count);
-    if (memcmp(copy, tensor->data, count * size) != 0)
-        tensor->data = copy;
+    tensor->data = copy;
     return true;
 }

@@ -37,6 +37,7 @@
 #define CHAIN_MAX 32
 #define GHOST_WAYS 4
 #define FREED_AT_ONCE 16 // by one put
+#define RETIRED_SHARE 32 // so much of the budget is left to what readers may still stand on
 
 enum queue { SMALL, MAIN };
 
@@ -324,9 +325,20 @@ static void leave_main(struct pcr_l1 *l1, struct shard *shard) {
     pcr_list_push_front(&shard->queues[MAIN], &entry->node);
 }
 
+// What waits to be freed is within the budget, too. It cannot be hurried, so some room is left to
+// it while there is any, and where that does not do the put is refused.
+static bool is_too_much(const struct shard *shard, size_t bytes, size_t retired_bytes) {
+    return shard->queue_bytes[SMALL] + shard->queue_bytes[MAIN] + retired_bytes + bytes >
+           shard->bytes_max;
+}
+
+static size_t room_for_retired(const struct shard *shard) {
+    size_t most = shard->bytes_max / RETIRED_SHARE;
+    return shard->retired_bytes < most ? shard->retired_bytes : most;
+}
+
 static void make_room(struct pcr_l1 *l1, struct shard *shard, size_t bytes) {
-    while (shard->n_entries > 0 &&
-           shard->queue_bytes[SMALL] + shard->queue_bytes[MAIN] + bytes > shard->bytes_max) {
+    while (shard->n_entries > 0 && is_too_much(shard, bytes, room_for_retired(shard))) {
         bool small_is_full = shard->queue_bytes[SMALL] >= shard->bytes_max / SMALL_SHARE;
         if (!pcr_list_empty(&shard->queues[SMALL]) &&
             (small_is_full || pcr_list_empty(&shard->queues[MAIN])))
@@ -352,7 +364,8 @@ static struct pcr_l1_entry *look(struct pcr_l1 *l1, const struct pcr_l1_entry *l
     return same;
 }
 
-static void insert(struct pcr_l1 *l1, struct shard *shard, struct pcr_l1_entry *entry) {
+// False: no room. What was there under this key is gone then, too, since it was to be replaced.
+static bool insert(struct pcr_l1 *l1, struct shard *shard, struct pcr_l1_entry *entry) {
     struct pcr_l1_entry *surplus, *same = look(l1, entry, &surplus);
     enum queue queue = SMALL;
     if (same) {
@@ -367,12 +380,17 @@ static void insert(struct pcr_l1 *l1, struct shard *shard, struct pcr_l1_entry *
         }
     }
     make_room(l1, shard, size_of(entry));
+    for (size_t i = 0; i < 3 && is_too_much(shard, size_of(entry), shard->retired_bytes); i++)
+        free_retired(shard, SIZE_MAX); // the epoch moves on by one each time
+    if (is_too_much(shard, size_of(entry), shard->retired_bytes))
+        return false;
     _Atomic(struct pcr_l1_entry *) *bucket = &l1->buckets[bucket_of(l1, entry->hash)];
     atomic_store_explicit(&entry->next, atomic_load(bucket), memory_order_relaxed);
     atomic_store(bucket, entry);
     enqueue(shard, entry, queue);
     shard->n_entries++;
     shard->inserted++;
+    return true;
 }
 
 bool pcr_l1_put(struct pcr_l1 *l1, const struct pcr_l1_item *item, bool (*still)(void *ctx),
@@ -385,15 +403,14 @@ bool pcr_l1_put(struct pcr_l1 *l1, const struct pcr_l1_item *item, bool (*still)
     struct pcr_l1_entry *entry = fits ? make_entry(item) : NULL;
     fits = entry && size_of(entry) <= shard->bytes_max / 2;
     pthread_mutex_lock(&shard->lock);
-    bool wanted = fits && (!still || still(ctx));
-    if (wanted)
-        insert(l1, shard, entry);
-    shard->rejected += !fits;
+    bool wanted = !still || still(ctx);
     free_retired(shard, FREED_AT_ONCE);
+    bool taken = fits && wanted && insert(l1, shard, entry);
+    shard->rejected += !fits || (wanted && !taken);
     pthread_mutex_unlock(&shard->lock);
-    if (!wanted)
+    if (!taken)
         free(entry);
-    return wanted;
+    return taken;
 }
 
 // --- purging ------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ struct pcr_l1_item {
     struct pcr_str body;
     uint64_t stored_ns, fresh_until_ns, cost_ns;
 };
-// Replaces what was there. False: no memory, or it is too large to be worth what would have to go.
+// Replaces what was there. False: no memory, it is too large to be worth what would have to go, or
+// what went is still being read and leaves no room for it.
 // `still` is asked under the shard's lock, after which a pcr_l1_purge that began later finds the
 // entry; NULL: yes.
 bool pcr_l1_put(struct pcr_l1 *l1, const struct pcr_l1_item *item, bool (*still)(void *ctx),

@@ -197,6 +197,30 @@ static void what_is_computed_with_is_what_the_key_says(void **state) {
     pcr_arena_fini(&arena);
 }
 
+static void what_has_no_negative_zero_is_not_copied(void **state) {
+    (void)state;
+    struct pcr_arena arena;
+    static const float singles[] = {1, 0, -3, INFINITY};
+    static const double doubles[] = {1, 0, -3, -0.5};
+    static const uint16_t halves[] = {0, 0x3c00, 0xbc00, 0x8001}; // 0, 1, −1, the smallest below 0
+    const int64_t shape[] = {4};
+    struct pacer_tensor tensors[] = {{"x", PACER_FP32, 1, shape, singles},
+                                     {"x", PACER_FP64, 1, shape, doubles},
+                                     {"x", PACER_FP16, 1, shape, halves},
+                                     {"x", PACER_INT32, 1, shape, singles}};
+    pcr_arena_init(&arena, 0); // no room for a copy
+    for (size_t i = 0; i < PCR_COUNT_OF(tensors); i++) {
+        const void *before = tensors[i].data;
+        assert_true(pcr_cache_settle(&arena, &tensors[i]));
+        assert_ptr_equal(tensors[i].data, before);
+    }
+    static const uint16_t negative[] = {0x8000};
+    const int64_t one[] = {1};
+    struct pacer_tensor half = {"x", PACER_FP16, 1, one, negative};
+    assert_false(pcr_cache_settle(&arena, &half)); // it would need one
+    pcr_arena_fini(&arena);
+}
+
 static void no_sequence_of_parts_looks_like_another(void **state) {
     (void)state;
     struct pcr_buf a, b;
@@ -249,6 +273,7 @@ static void a_stored_value_is_read_as_written_or_not_at_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_has_no_negative_zero_is_not_copied),
         cmocka_unit_test(keys_are_equal_exactly_if_the_questions_are),
         cmocka_unit_test(minus_zero_is_zero_and_nan_has_no_key),
         cmocka_unit_test(what_is_computed_with_is_what_the_key_says),

@@ -125,6 +125,29 @@ static void the_budget_holds_whatever_comes(void **state) {
     }
 }
 
+// As long as somebody reads nothing can be freed, and what is out of the table still takes memory.
+static void the_budget_holds_while_somebody_reads(void **state) {
+    (void)state;
+    struct pcr_l1 *l1 = create(MIB);
+    unsigned n_refused = 0;
+    pcr_epoch_enter();
+    for (unsigned i = 0; i < 5000; i++) {
+        n_refused += !put(l1, i, KIB);
+        struct pcr_l1_stats stats = stats_of(l1);
+        assert_true(stats.bytes <= stats.bytes_max);
+    }
+    pcr_epoch_leave();
+    struct pcr_l1_stats stats = stats_of(l1);
+    assert_true(n_refused > 0 && stats.rejected == n_refused);
+    assert_true(stats.entries > 700); // it is not emptied for what finds no room all the same
+    for (unsigned i = 5000; i < 5100; i++) {
+        assert_true(put(l1, i, KIB) || i < 5010);
+        assert_true(stats_of(l1).bytes <= stats.bytes_max);
+    }
+    assert_true(has(l1, 5099, false));
+    pcr_l1_destroy(l1);
+}
+
 static void an_entry_takes_little_beside_key_and_body(void **state) {
     (void)state;
     struct pcr_l1 *l1 = create(256 * MIB);
@@ -270,6 +293,7 @@ int main(void) {
         cmocka_unit_test(what_is_asked_for_again_outlives_a_scan),
         cmocka_unit_test(what_comes_back_soon_is_not_new_any_more),
         cmocka_unit_test(the_budget_holds_whatever_comes),
+        cmocka_unit_test(the_budget_holds_while_somebody_reads),
         cmocka_unit_test(an_entry_takes_little_beside_key_and_body),
         cmocka_unit_test(a_body_that_is_held_outlives_its_entry),
         cmocka_unit_test(one_caller_alone_computes_anew),
