@@ -2,7 +2,7 @@
 # A thin front: Meson and Ninja do the building, scripts/ the set-up. `make help` lists what there is.
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-print-directory
-.PHONY: all run test test-clients bench bench-batching bench-cache sim lint format asan tsan fuzz install clean distclean help docs
+.PHONY: all run test test-clients bench bench-batching bench-cache bench-quantize sim lint format asan tsan fuzz install clean distclean help docs
 
 SETUP := sh scripts/setup.sh
 BUILD := sh scripts/build.sh
@@ -44,6 +44,12 @@ bench-cache: ## hit ratios beside LRU and FIFO; what a hit in memory costs, what
 	@build/bench-build/bench/cache_traces
 	@build/bench-build/bench/cache_cost
 	@build/bench-build/bench/cache_cost --memory
+
+bench-quantize: ## what INT8 gains and loses on networks of several kinds and sizes, beside FP32
+	@$(SETUP) build bench
+	@$(BUILD) build/bench-build -Dbench=true -Dtests=false -Dbuildtype=release
+	@test -f build/bench/models/lstm.npy || /usr/bin/python3 bench/make_models.py
+	@python3 bench/quantize.py $(BENCH_ARGS)
 
 sim: ## the policy of batching on a simulated clock, beside a fixed window and no batching
 	@$(SETUP) build test

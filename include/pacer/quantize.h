@@ -10,8 +10,8 @@
 //     pacer_quantize_report_destroy(report);
 //
 // Without calibration data weights become INT8 and inputs are quantized by their own range, run by
-// run (dynamic); with data every tensor between layers gets a fixed range (static, QDQ). The formulas
-// are those of onnxruntime.quantization.
+// run (dynamic); with data every tensor between layers gets a fixed range (static, QDQ). The
+// formulas are those of onnxruntime.quantization.
 #ifndef PACER_QUANTIZE_H
 #define PACER_QUANTIZE_H
 
@@ -57,13 +57,13 @@ struct pacer_quantize_options {
     size_t n_exclude;
     const char *const *ops; // only these operators; none: all that can be
     size_t n_ops;
-    // What may be lost; a limit that is negative (0 for the SNR) is none. Layers stay FP32, the worst
-    // harm for the least gain first, until all limits hold.
+    // What may be lost; a limit that is negative (0 for the SNR) is none. Layers stay FP32, the
+    // worst harm for the least gain first, until all limits hold.
     double max_flips;  // share of rows that get another class
     double min_snr_db; // of every output
     double max_rmse;   // of every output
     // Evidence.
-    bool skip_evidence; // write it without having run it; not together with limits
+    bool skip_evidence;        // write it without having run it; not together with limits
     const size_t *batch_sizes; // none: 1, 8, 64
     size_t n_batch_sizes;
     double seconds; // of timing, per model and batch size; 0: 0.3
@@ -93,9 +93,9 @@ enum pacer_quantize_verdict {
 struct pacer_quantize_report;
 
 // Quantizes the model file `in` into `out`, which appears whole or not at all and says in its
-// metadata which version of `in` it was made from. Blocks for as long as it measures. *report is the
-// caller's. PACER_EINVAL (an option, the data, out is in), PACER_ENOTFOUND, PACER_EIO (the disk is
-// full), PACER_EMODEL (not ONNX, or one that ONNX Runtime does not run), PACER_EUNSUPPORTED
+// metadata which version of `in` it was made from. Blocks for as long as it measures. *report is
+// the caller's. PACER_EINVAL (an option, the data, out is in), PACER_ENOTFOUND, PACER_EIO (the disk
+// is full), PACER_EMODEL (not ONNX, or one that ONNX Runtime does not run), PACER_EUNSUPPORTED
 // (quantized already, or of an opset that cannot be raised), PACER_ELIMIT, PACER_ENOMEM,
 // PACER_ECANCELED.
 PACER_API int pacer_quantize(const char *in, const char *out,

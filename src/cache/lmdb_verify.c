@@ -26,7 +26,7 @@
 #define MAGIC 0xBEEFC0DEu
 #define VERSION 1
 #define METAS 2
-#define DEPTH_MAX 32 // of LMDB's cursors
+#define DEPTH_MAX ((size_t)32) // of LMDB's cursors
 #define PAGE_BYTES_MIN 512
 #define PAGE_BYTES_MAX 32768
 #define KEY_BYTES_MAX 511
@@ -289,6 +289,8 @@ static bool check_page(struct verify *v, struct walk *walk, uint64_t number, uns
     for (size_t i = 0; i < n && good; i++) {
         struct node node;
         const char *at = node_at(v, pages, i, &node);
+        if (!at)
+            return false;
         if (is_leaf)
             good = check_record(v, walk, at, &node, pages + v->page_bytes);
         else // its first key is not looked at by anybody

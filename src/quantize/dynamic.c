@@ -200,8 +200,7 @@ static int emit_layer(struct pcr_emit *emit, struct pcr_quant_layer *layer,
     case PCR_QUANT_OPS:
         break;
     }
-    PCR_ASSERT(!"a layer of no kind");
-    return PACER_EINTERNAL;
+    return pcr_err(err, PACER_EINTERNAL, "quantize", "a layer of no kind");
 }
 
 static bool needs_microsoft(const struct pcr_quant_plan *plan) {

@@ -32,18 +32,28 @@ static void say_gain(const struct pacer_quantize_report *r, struct pcr_buf *out)
         pcr_buf_text(out, ". ");
 }
 
+// The begin of a name, without what would steer a terminal.
+static const char *printable(const char *name, char out[64]) {
+    size_t n = 0;
+    for (; name[n] && n < 60; n++)
+        out[n] = (unsigned char)name[n] < ' ' || name[n] == 0x7f ? '?' : name[n];
+    out[n] = '\0';
+    return out;
+}
+
 static void say_loss(const struct pacer_quantize_report *r, struct pcr_buf *out) {
+    char name[64];
     for (size_t i = 0; i < r->n_outputs; i++) {
         const struct pcr_quant_output *o = &r->outputs[i];
         if (o->has_classes && o->rows > 0)
             pcr_buf_printf(out,
-                           "By '%.60s' %.2g %% of the rows get another class (%zu of %zu; 95 %% "
+                           "By '%s' %.2g %% of the rows get another class (%zu of %zu; 95 %% "
                            "interval %.2g to %.2g %%). ",
-                           o->name, 100 * (double)o->flips / (double)o->rows, o->flips, o->rows,
-                           100 * o->flips_low, 100 * o->flips_high);
+                           printable(o->name, name), 100 * (double)o->flips / (double)o->rows,
+                           o->flips, o->rows, 100 * o->flips_low, 100 * o->flips_high);
         else
-            pcr_buf_printf(out, "'%.60s' has an RMSE of %.3g and an SNR of %.3g dB. ", o->name,
-                           o->error.rmse, o->error.snr_db);
+            pcr_buf_printf(out, "'%s' has an RMSE of %.3g and an SNR of %.3g dB. ",
+                           printable(o->name, name), o->error.rmse, o->error.snr_db);
     }
     if (r->is_measured && r->is_drawn && r->n_outputs > 0)
         pcr_buf_text(out,

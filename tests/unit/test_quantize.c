@@ -479,6 +479,67 @@ static void a_disk_that_is_full_leaves_no_half_file(void **state) {
                      PACER_EIO);
 }
 
+// --- the report ---------------------------------------------------------------------------------
+static bool is_plain(const char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' && *text != '\n')
+            return false;
+    return true;
+}
+
+// What a file calls its nodes is the file's business; a terminal and a browser must not obey it.
+static void names_of_a_model_do_no_harm_in_reports(void **state) {
+    (void)state;
+    struct pacer_quantize_options options = quick();
+    struct pacer_quantize_report *report;
+    struct pcr_onnx_model *model = new_model(13);
+    char long_name[600] = "\033[2J<script>alert(1)</script>&\"";
+    size_t used = strlen(long_name);
+    memset(long_name + used, 'x', sizeof long_name - 1 - used);
+    add_value(model, "x", true, SHAPE(-1, 8), 2);
+    add_value(model, long_name, false, SHAPE(-1, 8), 2);
+    add_weights(model, "w", SHAPE(8, 8), 2, 1);
+    add_node(model, "MatMul", NAMES("x", "w"), 2, long_name);
+    const char *in = save_model(model, "names.onnx");
+    assert_int_equal(pacer_quantize(in, path_of("names.int8.onnx"), &options, &report, NULL), 0);
+    assert_true(is_plain(pacer_quantize_report_text(report)));
+    const char *html = pacer_quantize_report_html(report);
+    assert_true(is_plain(html));
+    assert_null(strstr(html, "<script"));
+    assert_non_null(strstr(html, "&lt;script&gt;"));
+    const char *json = pacer_quantize_report_json(report);
+    assert_true(is_plain(json));
+    assert_non_null(strstr(json, "\\u001b[2J<script>"));
+    pacer_quantize_report_destroy(report);
+}
+
+static void a_report_has_what_was_measured(void **state) {
+    (void)state;
+    struct pacer_quantize_options options = quick();
+    struct pacer_quantize_report *report;
+    static const size_t sizes[] = {1, 4};
+    options.batch_sizes = sizes;
+    options.n_batch_sizes = 2;
+    options.min_snr_db = 20;
+    const char *in = save_model(mlp(), "report.onnx");
+    assert_int_equal(pacer_quantize(in, path_of("report.int8.onnx"), &options, &report, NULL), 0);
+    static const char *const words[] = {
+        "\"batch\":1,",    "\"batch\":4,",    "\"snr_db\":",    "\"layers\":[{",
+        "\"name\":\"s0\"", "\"flips_high\":", "\"drawn\":true", "\"memory_before_bytes\":"};
+    for (size_t i = 0; i < PCR_COUNT_OF(words); i++)
+        if (!strstr(pacer_quantize_report_json(report), words[i]))
+            fail_msg("no %s in %s", words[i], pacer_quantize_report_json(report));
+    assert_non_null(strstr(pacer_quantize_report_text(report), "drawn"));
+    assert_non_null(strstr(pacer_quantize_report_html(report), "<svg"));
+    pacer_quantize_report_destroy(report);
+    options.skip_evidence = true; // and nothing that was not
+    options.min_snr_db = 0;
+    assert_int_equal(pacer_quantize(in, path_of("report.int8.onnx"), &options, &report, NULL), 0);
+    assert_non_null(strstr(pacer_quantize_report_json(report), "\"latencies\":[]"));
+    assert_null(strstr(pacer_quantize_report_json(report), "\"alone\""));
+    pacer_quantize_report_destroy(report);
+}
+
 static int stop_at_once(void *ctx, const char *stage, size_t done, size_t total) {
     (void)stage, (void)done, (void)total;
     return ++*(int *)ctx > 2;
@@ -517,6 +578,8 @@ int main(void) {
         cmocka_unit_test(an_old_model_is_raised_or_refused),
         cmocka_unit_test(names_that_nothing_makes_are_refused),
         cmocka_unit_test(a_disk_that_is_full_leaves_no_half_file),
+        cmocka_unit_test(names_of_a_model_do_no_harm_in_reports),
+        cmocka_unit_test(a_report_has_what_was_measured),
         cmocka_unit_test(it_can_be_stopped),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
