@@ -234,9 +234,8 @@ static int measure(struct bench *b) {
 static void write_text(const struct bench *b, struct pcr_buf *out) {
     for (size_t i = 0; i < b->n_models; i++) {
         const struct model *m = &b->models[i];
-        pcr_buf_printf(out, "%s%c: %s   file %.2f MiB, memory %.1f MiB\n", i ? "" : "",
-                       (char)('A' + i), m->path, (double)m->bytes / 1048576,
-                       (double)m->memory / 1048576);
+        pcr_buf_printf(out, "%c: %s   file %.2f MiB, memory %.1f MiB\n", (char)('A' + i), m->path,
+                       (double)m->bytes / 1048576, (double)m->memory / 1048576);
     }
     const char *data = pcr_cli_value(b->args, "data");
     pcr_buf_printf(out, "on %lld %s%s\n\n%8s %3s %12s %11s %11s %10s   %s\n",

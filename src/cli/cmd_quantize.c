@@ -160,7 +160,7 @@ static int read_options(struct job *job) {
 
 // --- running ------------------------------------------------------------------------------------
 // Whether it is the model that is wrong, or what was given beside it.
-static int exit_code_of(const struct pacer_error *err) {
+static enum pcr_exit exit_code_of(const struct pacer_error *err) {
     bool of_data = strcmp(err->component, "data") == 0 || strcmp(err->component, "file") == 0;
     switch (err->code) {
     case PACER_ENOTFOUND:

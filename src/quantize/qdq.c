@@ -365,7 +365,7 @@ static int write_bias(struct write *w, const struct pcr_quant_layer *layer, cons
     const struct pcr_onnx_constant *values, *scales;
     if (!input || !pcr_onnx_model_constant(w->emit.model, *bias))
         return 0;
-    const struct pcr_quant_bias how = {*bias, input->scale.scale, weight->scale};
+    const struct pcr_quant_bias_of how = {*bias, input->scale.scale, weight->scale};
     int code = pcr_quant_bias_make(w->emit.model, &how, &values, &scales, err);
     if (code < 0 || !values)
         return code;

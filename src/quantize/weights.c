@@ -111,14 +111,14 @@ static void count_loss(struct matrix *m, const float *x, const uint8_t *q, size_
 static void quantize_row(struct matrix *m, size_t part, size_t row, uint8_t *to) {
     const float *x = row_of(m, part, row);
     if (m->channel == PER_COLUMN) {
-        for (size_t i = 0; i < m->columns; i++) {
-            pcr_quantize(&x[i], 1, m->scales[i], m->form, &to[i]);
+        const struct pcr_quant_weights weights = {x, 1, m->columns, 1};
+        pcr_quantize_weights(&weights, m->scales, m->form.type, to);
+        for (size_t i = 0; i < m->columns; i++)
             count_loss(m, &x[i], &to[i], 1, m->scales[i]);
-        }
         return;
     }
     struct pcr_quant_scale scale = *scale_of(m, part, row);
-    pcr_quantize(x, m->columns, scale, m->form, to);
+    pcr_quantize(x, m->columns, scale, m->form.type, to);
     count_loss(m, x, to, m->columns, scale);
 }
 
@@ -316,7 +316,7 @@ int pcr_quant_bias_shaped(struct pcr_onnx_model *model, const char *name, size_t
     return make_bias(model, name, "_shaped", shape, rank, 1, out, err);
 }
 
-int pcr_quant_bias_make(struct pcr_onnx_model *model, const struct pcr_quant_bias *bias,
+int pcr_quant_bias_make(struct pcr_onnx_model *model, const struct pcr_quant_bias_of *bias,
                         const struct pcr_onnx_constant **values,
                         const struct pcr_onnx_constant **scales, struct pacer_error *err) {
     const struct pcr_onnx_constant *constant = pcr_onnx_model_constant(model, bias->name);
@@ -337,11 +337,14 @@ int pcr_quant_bias_make(struct pcr_onnx_model *model, const struct pcr_quant_bia
     *values = make(model, bias->name, "_quantized", PACER_INT32, &count, 1, (void *)&q);
     *scales = make(model, bias->name, "_scale", PACER_FP32, shape, rank, (void *)&s);
     if (code == 0 && *values && *scales) {
-        for (size_t i = 0; i < n_scales; i++)
-            s[i] = bias->input_scale * ((const float *)w.data)[i];
-        pcr_quantize_bias(b.data, n, s, n_scales, q);
+        const struct pcr_quant_bias how = {b.data, n, n_scales > 1, bias->input_scale};
+        // A channel with hardly any weights may leave no number of 32 bits that is its bias.
+        if (pcr_quantize_bias(&how, w.data, s, q) > 0)
+            *values = *scales = NULL;
+    } else if (code == 0) {
+        code = out_of_memory(err);
     }
     pcr_onnx_numbers_fini(&b);
     pcr_onnx_numbers_fini(&w);
-    return code == 0 && !(*values && *scales) ? out_of_memory(err) : code;
+    return code;
 }

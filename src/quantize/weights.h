@@ -24,14 +24,14 @@ int pcr_quant_bias_scaled(struct pcr_onnx_model *model, const char *name, float 
 int pcr_quant_bias_shaped(struct pcr_onnx_model *model, const char *name, size_t rank,
                           const struct pcr_onnx_constant **out, struct pacer_error *err);
 // A constant bias as INT32 whose scale is that of the input times those of the weights, which is
-// what the sums of an integer kernel have. *values is NULL, and 0 returned, where it is not as long
-// as the output has channels.
-struct pcr_quant_bias {
+// what the sums of an integer kernel have. *values is NULL, and 0 returned, where it has to stay
+// FP32: it is not as long as the output has channels, or does not fit.
+struct pcr_quant_bias_of {
     const char *name;
     float input_scale;
     const struct pcr_onnx_constant *weight_scales;
 };
-int pcr_quant_bias_make(struct pcr_onnx_model *model, const struct pcr_quant_bias *bias,
+int pcr_quant_bias_make(struct pcr_onnx_model *model, const struct pcr_quant_bias_of *bias,
                         const struct pcr_onnx_constant **values,
                         const struct pcr_onnx_constant **scales, struct pacer_error *err);
 

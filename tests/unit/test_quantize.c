@@ -286,6 +286,25 @@ static void a_convolutional_network_flows_in_int8(void **state) {
     assert_int_equal(count_nodes(out, "QuantizeLinear"), 5); // x, r0, c1, p, f
 }
 
+// Its scale is next to nothing, so its bias is no number of 32 bits in that.
+static void a_channel_without_weights_keeps_its_bias(void **state) {
+    (void)state;
+    struct pacer_quantize_options options = quick();
+    struct pcr_onnx_model *model = new_model(13);
+    add_value(model, "x", true, SHAPE(-1, 16), 2);
+    add_value(model, "y", false, SHAPE(-1, 4), 2);
+    float *w = add_weights(model, "w", SHAPE(16, 4), 2, 0.3F);
+    for (size_t i = 0; i < 16; i++)
+        w[4 * i] *= 1e-20F;
+    add_weights(model, "b", SHAPE(4), 1, 1)[0] = 5;
+    add_node(model, "Gemm", NAMES("x", "w", "b"), 3, "y");
+    const char *in = save_model(model, "dead.onnx"), *out = path_of("dead.int8.onnx");
+    options.calibration = csv("dead.csv", 50, 16);
+    options.per_channel = true;
+    quantize(in, out, &options);
+    assert_true(snr_of(in, out, SHAPE(1, 16), 2) > 25);
+}
+
 // An output that is in the middle of it keeps its name, and its consumers.
 static void an_output_in_the_middle_keeps_its_name(void **state) {
     (void)state;
@@ -567,6 +586,7 @@ int main(void) {
         cmocka_unit_test(rows_of_a_table_become_int8),
         cmocka_unit_test(with_data_ranges_are_fixed),
         cmocka_unit_test(a_convolutional_network_flows_in_int8),
+        cmocka_unit_test(a_channel_without_weights_keeps_its_bias),
         cmocka_unit_test(an_output_in_the_middle_keeps_its_name),
         cmocka_unit_test(limits_leave_layers_as_they_are),
         cmocka_unit_test(where_nothing_can_be_quantized_nothing_is_written),
