@@ -4,7 +4,7 @@ _pacer() {
     local command=${COMP_WORDS[1]} words=
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check run inspect version help completion --help --version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'serve check run inspect quantize bench version help completion --help --version' -- "$cur")
         return
     fi
     case $command:$prev in
@@ -36,6 +36,29 @@ _pacer() {
     check:--set) return ;;
     run:-i | run:--input) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
     run:-o | run:--output) return ;;
+    quantize:-c | quantize:--calibrate) return ;;
+    quantize:-d | quantize:--data) return ;;
+    quantize:--method) mapfile -t COMPREPLY < <(compgen -W 'minmax percentile entropy' -- "$cur"); return ;;
+    quantize:--percentile) return ;;
+    quantize:--reduce-range) mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$cur"); return ;;
+    quantize:--target) mapfile -t COMPREPLY < <(compgen -W 'this vnni avx2 arm' -- "$cur"); return ;;
+    quantize:--exclude) return ;;
+    quantize:--ops) return ;;
+    quantize:--max-flips) return ;;
+    quantize:--min-snr) return ;;
+    quantize:--max-rmse) return ;;
+    quantize:-b | quantize:--batch) return ;;
+    quantize:--seconds) return ;;
+    quantize:--rows) return ;;
+    quantize:--seed) return ;;
+    quantize:--threads) return ;;
+    quantize:-r | quantize:--report) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    bench:-d | bench:--data) return ;;
+    bench:-b | bench:--batch) return ;;
+    bench:--seconds) return ;;
+    bench:--rows) return ;;
+    bench:--seed) return ;;
+    bench:--threads) return ;;
     esac
     if [[ $cur == -* ]]; then
         case $command in
@@ -43,6 +66,8 @@ _pacer() {
         check) words='--listen --ops-listen --models --watch-models --threads --workers --log-level --log-format --access-log --drain --request-timeout --body-max --cors-origin --json --set --help' ;;
         run) words='--input --output --quantized --help' ;;
         inspect) words='--json --help' ;;
+        quantize) words='--calibrate --data --method --percentile --per-channel --reduce-range --target --exclude --ops --max-flips --min-snr --max-rmse --batch --seconds --rows --seed --threads --no-evidence --force --report --json --quiet --help' ;;
+        bench) words='--data --batch --seconds --rows --seed --threads --json --quiet --help' ;;
         version) words='--json --help' ;;
         help) words='--help' ;;
         completion) words='--help' ;;
@@ -55,7 +80,9 @@ _pacer() {
     check) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     run) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     inspect) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-    help) mapfile -t COMPREPLY < <(compgen -W 'serve check run inspect version help completion exit-codes' -- "$cur") ;;
+    quantize) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    bench) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    help) mapfile -t COMPREPLY < <(compgen -W 'serve check run inspect quantize bench version help completion exit-codes' -- "$cur") ;;
     completion) mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- "$cur") ;;
     esac
 }

@@ -227,6 +227,8 @@ static int quantize(struct job *job) {
         rc = read_options(job);
     if (rc != PCR_EXIT_OK)
         return rc;
+    if (!job->options.skip_evidence)
+        pcr_cli_keep_memory();
     pcr_progress_init(&job->progress, pcr_cli_has(job->args, "quiet"));
     job->options.progress = show_progress;
     job->options.progress_ctx = &job->progress;
@@ -241,7 +243,6 @@ static int quantize(struct job *job) {
 }
 
 static int run(const struct pcr_cli_args *args) {
-    pcr_cli_keep_memory();
     static const struct pacer_quantize_options defaults = PACER_QUANTIZE_OPTIONS_INIT;
     struct job job = {.args = args, .options = defaults};
     pcr_arena_init(&job.arena, 1 << 20);

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import ROOT
 
-COMMANDS = ["serve", "check", "run", "inspect", "version", "help", "completion"]
+COMMANDS = ["serve", "check", "run", "inspect", "quantize", "bench", "version", "help", "completion"]
 GENERATED = ["docs/pacer.1", "docs/cli.md", "docs/configuration.md", "etc/pacer.sample.yaml",
              "etc/completion/pacer.bash", "etc/completion/_pacer", "etc/completion/pacer.fish"]
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """pacer quantize, and serving what it made."""
 import json
+import pathlib
 import shutil
+import subprocess
 
 import pytest
 
@@ -13,7 +15,7 @@ QUICK = ("--seconds", "0.01", "--batch", "1", "--rows", "100")
 
 @pytest.fixture
 def mlp(tmp_path):
-    return shutil.copy(MLP, tmp_path / "mlp.onnx")
+    return pathlib.Path(shutil.copy(MLP, tmp_path / "mlp.onnx"))
 
 
 def quantize(run, model, out, *more):
@@ -88,12 +90,41 @@ def test_bad_options(run, mlp, tmp_path, options, code, words):
     ("external_outside.onnx", 4, b"leads upwards"),
     ("external_missing.onnx", 4, b"not there"),
     ("dynamic_int8.onnx", 4, b"quantized already"),
+    ("cycle.onnx", 4, b"no node before it makes"),
     ("nobody.onnx", 4, b"nobody.onnx"),
 ])
 def test_bad_models(run, tmp_path, name, code, words):
     done = quantize(run, MODELS / name, tmp_path / "o.onnx")
     assert done.returncode == code and words in done.stderr, done.stderr
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_full_disk_has_no_half_file(run, mlp, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", small], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        done = quantize(run, mlp, small / "o.onnx", "-f")
+        assert done.returncode == 1 and b"No space left" in done.stderr
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_models_are_timed_beside_each_other(run, mlp, tmp_path):
+    out = tmp_path / "mlp.int8.onnx"
+    assert quantize(run, mlp, out, "-f").returncode == 0
+    done = run("bench", *QUICK, "--json", mlp, out)
+    one, other = json.loads(done.stdout)["models"]
+    assert [latency["batch"] for latency in one["latencies"]] == [1]
+    assert one["bytes"] == mlp.stat().st_size and other["bytes"] == out.stat().st_size
+    assert other["rows"] == 100 and 20 < other["snr_db"] < 80
+    same = run("bench", *QUICK, mlp, mlp)
+    assert same.returncode == 0 and b"the same answers" in same.stdout
+    assert run("bench", mlp, MODELS / "plus1.onnx").returncode == 4
+    assert run("bench", "--batch", "0", mlp).returncode == 2
 
 
 def test_the_output_is_never_the_input(run, mlp):
