@@ -85,6 +85,8 @@ static int run_block(struct measure *m, size_t session, uint64_t ns, struct pace
 
 static int run_all(struct measure *m, struct pacer_error *err) {
     const struct pcr_latency_how *how = m->how;
+    if (!m->ones || !m->views)
+        return pcr_err(err, PACER_ENOMEM, "compare", "out of memory");
     uint64_t ns = (uint64_t)(how->seconds * 1e9), start = pcr_clock_mono_ns();
     int code = 0;
     for (size_t block = 0; block < BLOCKS && code == 0; block++) {
@@ -98,7 +100,7 @@ static int run_all(struct measure *m, struct pacer_error *err) {
 
 // The ranks that hold the median of n values with 95 %: n/2 ± 1.96 · √n / 2.
 static void compare(const struct one *reference, const struct one *one, struct pcr_latency *out) {
-    double ratios[BLOCKS];
+    double ratios[BLOCKS] = {0};
     size_t n = one->n_blocks;
     out->low = out->high = (double)NAN;
     for (size_t i = 0; i < n; i++)
@@ -134,7 +136,7 @@ int pcr_latency_measure(const struct pcr_latency_how *how, struct pcr_latency *o
     struct measure m = {.how = how, .ones = calloc(how->n_sessions, sizeof *m.ones)};
     pcr_arena_init(&m.views_arena, (size_t)1 << 20);
     m.views = pcr_data_views(how->data, &m.views_arena);
-    int code = m.ones && m.views ? 0 : pcr_err(err, PACER_ENOMEM, "compare", "out of memory");
+    int code = 0;
     PCR_ASSERT(how->n_sessions <= PCR_LATENCY_SESSIONS_MAX);
     if (code == 0 && (how->batch == 0 || (int64_t)how->batch > how->data->rows))
         code = pcr_err(err, PACER_EINVAL, "compare",

@@ -328,7 +328,7 @@ static int get_list(const Onnx__TensorProto *tensor, size_t size, struct pcr_onn
     if (out->count > 0 && !list.data)
         return wrong_size(tensor, err);
     out->data = list.data;
-    if (list.size <= size)
+    if (list.size <= size || out->count == 0)
         return 0;
     char *narrow = malloc(out->count * size); // small types are widened in a file
     if (!narrow)

@@ -38,7 +38,7 @@ bool pcr_onnx_append(struct pcr_onnx_model *model, void *array, size_t *n, size_
         void **larger = pcr_onnx_new(model, more, sizeof *larger);
         if (!larger)
             return false;
-        if (*n)
+        if (items)
             memcpy(larger, items, *n * sizeof *larger);
         items = larger;
         memcpy(array, &items, sizeof items);

@@ -192,6 +192,17 @@ static int search(struct budget *budget, bool *holds) {
     return code;
 }
 
+// All INT8 is what is hoped for.
+static int try_all_first(struct budget *budget, bool *holds) {
+    double excess;
+    int code = try_variant(budget, &excess);
+    *holds = code == 0 && excess <= 1;
+    if (code < 0 || *holds)
+        return code;
+    keep_best(budget, excess);
+    return search(budget, holds);
+}
+
 int pcr_quant_budget(struct pcr_quant_job *job, bool *holds) {
     struct budget budget = {.job = job, .best_excess = (double)INFINITY};
     size_t n = job->plan.n;
@@ -200,17 +211,9 @@ int pcr_quant_budget(struct pcr_quant_job *job, bool *holds) {
     budget.order = calloc(n + 1, sizeof *budget.order);
     budget.best = calloc(n + 1, sizeof *budget.best);
     budget.n_steps = n > TRIED_MAX ? 12 : 3 * n + 1;
-    double excess = 0;
     int code = budget.outputs && budget.order && budget.best
-                   ? 0
+                   ? try_all_first(&budget, holds)
                    : pcr_err(job->err, PACER_ENOMEM, "quantize", "out of memory");
-    if (code == 0) // all INT8, which is what is hoped for
-        code = try_variant(&budget, &excess);
-    *holds = code == 0 && excess <= 1;
-    if (code == 0 && !*holds) {
-        keep_best(&budget, excess);
-        code = search(&budget, holds);
-    }
     free(budget.outputs);
     free(budget.order);
     free(budget.best);

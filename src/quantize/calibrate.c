@@ -69,7 +69,9 @@ int pcr_calibrate(const struct pcr_calibrate *c, struct pcr_quant_tensors *tenso
         [PACER_CALIBRATION_PERCENTILE] = PCR_RANGES_PERCENTILE,
         [PACER_CALIBRATION_ENTROPY] = PCR_RANGES_ENTROPY};
     struct work work = {tensors, calloc(tensors->n + 1, sizeof *work.ranges), err};
-    int code = work.ranges ? 0 : pcr_err(err, PACER_ENOMEM, "quantize", "out of memory");
+    int code = 0;
+    if (!work.ranges)
+        return pcr_err(err, PACER_ENOMEM, "quantize", "out of memory");
     for (size_t i = 0; i < tensors->n && code == 0; i++)
         if (!(work.ranges[i] = pcr_ranges_create(methods[c->method], c->percentile)))
             code = pcr_err(err, PACER_ENOMEM, "quantize", "out of memory");
@@ -77,7 +79,7 @@ int pcr_calibrate(const struct pcr_calibrate *c, struct pcr_quant_tensors *tenso
         code = run(c, &work);
     if (code == 0)
         take_ranges(&work);
-    for (size_t i = 0; work.ranges && i < tensors->n; i++)
+    for (size_t i = 0; i < tensors->n; i++)
         pcr_ranges_destroy(work.ranges[i]);
     free(work.ranges);
     return code;

@@ -218,14 +218,13 @@ int pcr_quant_dynamic(struct pcr_quant_plan *plan, const struct pcr_quant_weight
     int code = 0;
     struct pcr_onnx_node **nodes = pcr_onnx_model_nodes(plan->model, &n);
     pcr_emit_init(&emit, plan->model);
-    for (size_t i = 0; i < n && code == 0; i++) {
-        struct pcr_quant_layer *layer = next < plan->n ? &plan->layers[next] : NULL;
-        bool is_layer = layer && layer->node == nodes[i];
-        next += is_layer;
-        if (is_layer && !layer->is_left)
-            code = emit_layer(&emit, layer, how, err);
+    for (size_t i = 0; nodes && i < n && code == 0; i++) {
+        bool is_layer = next < plan->n && plan->layers[next].node == nodes[i];
+        if (is_layer && !plan->layers[next].is_left)
+            code = emit_layer(&emit, &plan->layers[next], how, err);
         else
             pcr_emit_keep(&emit, nodes[i]);
+        next += is_layer;
     }
     int finished = pcr_emit_finish(&emit, code == 0 ? err : NULL);
     if (code == 0)

@@ -118,7 +118,7 @@ static const struct pacer_tensor *value_of(const struct flow *flow, const char *
     size_t at = (size_t)(uintptr_t)pcr_map_get(&flow->layers->index, pcr_str(name));
     if (at > 0)
         return &flow->values[at - 1];
-    for (size_t i = 0; i < flow->layers->job->data.n_tensors; i++)
+    for (size_t i = 0; flow->inputs && i < flow->layers->job->data.n_tensors; i++)
         if (strcmp(flow->inputs[i].name, name) == 0)
             return &flow->inputs[i];
     return NULL;
@@ -194,9 +194,10 @@ static int time_pair(struct pacer_session *const sessions[2], const struct pacer
             code = time_run(sessions[1], run, &ns[1][n], err);
         n += code == 0;
     }
+    size_t middle = n / 2;
     for (size_t i = 0; i < 2 && n > 0; i++) {
         qsort(ns[i], n, sizeof ns[i][0], by_time);
-        median_us[i] = (double)ns[i][n / 2] / 1e3;
+        median_us[i] = (double)ns[i][middle] / 1e3;
     }
     return code;
 }

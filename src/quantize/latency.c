@@ -7,7 +7,9 @@ int pcr_quant_evidence_latency(struct pcr_quant_job *job, struct pacer_session *
     struct pacer_session *const sessions[] = {job->reference, int8};
     size_t fixed = pcr_rows_batch(job->reference, 0), n = fixed ? 1 : o->n_batch_sizes;
     r->latencies = pcr_arena_calloc(&r->arena, n, sizeof *r->latencies);
-    int code = r->latencies ? 0 : pcr_err(job->err, PACER_ENOMEM, "quantize", "out of memory");
+    int code = 0;
+    if (!r->latencies)
+        return pcr_err(job->err, PACER_ENOMEM, "quantize", "out of memory");
     for (size_t i = 0; i < n && code == 0; i++) {
         struct pcr_latency latency[2];
         size_t batch = fixed ? fixed : o->batch_sizes[i];

@@ -181,7 +181,7 @@ static bool may_follow(struct graph *graph, const struct step *step) {
 static void mark_forwards(struct graph *graph) {
     for (size_t i = 0; i < graph->n; i++) {
         struct step *step = &graph->steps[i];
-        step->is_quantized = step->role == LAYER ? !step->layer->is_left : may_follow(graph, step);
+        step->is_quantized = step->layer ? !step->layer->is_left : may_follow(graph, step);
     }
 }
 
@@ -239,7 +239,7 @@ static int graph_init(struct graph *graph, struct pcr_quant_plan *plan, struct p
 static void note_cutters(struct graph *graph) {
     for (size_t i = 0; i < graph->n; i++) {
         struct step *step = &graph->steps[i];
-        const struct step *cutter = step->role == LAYER ? cutter_of(graph, step) : NULL;
+        const struct step *cutter = step->layer ? cutter_of(graph, step) : NULL;
         if (cutter)
             step->layer->cutter = cutter->node;
     }

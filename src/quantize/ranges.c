@@ -12,8 +12,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BINS 2048
-#define BINS_MAX 65536
+#define BINS ((size_t)2048)
+#define BINS_MAX ((size_t)65536)
 #define STEPS 128      // into which the entropy method merges bins
 #define SMOOTHING 1e-4 // for bins that are empty in one distribution and not in the other
 
@@ -64,7 +64,7 @@ static bool widen(struct pcr_ranges *r, double threshold) {
     for (;;) {
         double width = 2 * r->threshold / (double)r->n_bins;
         double more = floor((threshold - r->threshold) / width) + 1;
-        if (2 * more + (double)r->n_bins > BINS_MAX && r->n_bins > BINS) {
+        if (2 * more + (double)r->n_bins > (double)BINS_MAX && r->n_bins > BINS) {
             join_pairs(r);
             continue;
         }
@@ -108,10 +108,11 @@ static bool make_room(struct pcr_ranges *r, double threshold) {
 static void count(struct pcr_ranges *r, const float *x, size_t n) {
     double scale = r->threshold > 0 ? (double)r->n_bins / (2 * r->threshold) : 0;
     double last = (double)(r->n_bins - 1);
+    size_t middle = r->n_bins / 2;
     for (size_t i = 0; i < n; i++) {
         double at = ((double)x[i] + r->threshold) * scale;
         if (r->threshold == 0)
-            at = (double)(r->n_bins / 2);
+            at = (double)middle;
         r->bins[(size_t)(at < 0 ? 0 : at > last ? last : at)]++;
     }
 }

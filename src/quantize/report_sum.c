@@ -35,7 +35,7 @@ static void say_gain(const struct pacer_quantize_report *r, struct pcr_buf *out)
 // The begin of a name, without what would steer a terminal.
 static const char *printable(const char *name, char out[64]) {
     size_t n = 0;
-    for (; name[n] && n < 60; n++)
+    for (; n < 60 && name[n]; n++)
         out[n] = (unsigned char)name[n] < ' ' || name[n] == 0x7f ? '?' : name[n];
     out[n] = '\0';
     return out;

@@ -113,7 +113,7 @@ static int quantize_layer(struct pcr_quant_job *job, size_t layer, struct pcr_on
 
 int pcr_quant_variant_layer(struct pcr_quant_job *job, size_t layer, bool int8,
                             const struct pacer_session *probe, struct pacer_session **out) {
-    struct pcr_onnx_model *model;
+    struct pcr_onnx_model *model = NULL;
     pcr_onnx_model_restore(job->model, job->fp32);
     // Weights that were not made yet must be the whole model's, or they would go with this one.
     int code =
@@ -121,7 +121,7 @@ int pcr_quant_variant_layer(struct pcr_quant_job *job, size_t layer, bool int8,
              : 0;
     if (code == 0)
         code = pcr_onnx_model_create("layer", job->plan.opset, &model, job->err);
-    if (code < 0)
+    if (code < 0 || !model)
         return code;
     pcr_onnx_model_set_folder(model, job->model);
     code = make_layer(job, layer, probe, model);

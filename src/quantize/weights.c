@@ -25,7 +25,7 @@ struct matrix {
     float factor;    // alpha: all numbers are multiplied by it first
     struct pcr_quant_form form;
     struct pcr_quant_scale *scales; // heap; as many as there are channels
-    float *row;                     // heap; where a row is multiplied
+    float *row; // heap; where a row is multiplied, and behind it room for the columns' ranges
     uint8_t *out;
     struct pcr_quant_weight *weight;
 };
@@ -68,9 +68,9 @@ static bool scale_rows(struct matrix *m) {
 }
 
 static bool scale_columns(struct matrix *m) {
-    float *min = malloc(2 * m->columns * sizeof *min), *max = min ? min + m->columns : NULL;
+    float *min = m->row + m->columns, *max = min + m->columns;
     bool finite = true;
-    for (size_t row = 0; min && finite && row < m->rows; row++) {
+    for (size_t row = 0; finite && row < m->rows; row++) {
         const float *x = row_of(m, 0, row);
         float row_min, row_max;
         finite = pcr_range_of(x, m->columns, &row_min, &row_max);
@@ -79,10 +79,8 @@ static bool scale_columns(struct matrix *m) {
             max[i] = row == 0 || x[i] > max[i] ? x[i] : max[i];
         }
     }
-    for (size_t i = 0; min && finite && i < m->columns; i++)
+    for (size_t i = 0; finite && i < m->columns; i++)
         m->scales[i] = pcr_quant_scale_of(min[i], max[i], m->form);
-    finite &= min != NULL;
-    free(min);
     return finite;
 }
 
@@ -197,7 +195,7 @@ static int out_of_memory(struct pacer_error *err) {
 static int fill(struct pcr_onnx_model *model, struct matrix *m, bool is_list,
                 struct pacer_error *err) {
     m->scales = calloc(n_channels(m), sizeof *m->scales);
-    m->row = malloc(m->columns * sizeof *m->row);
+    m->row = calloc(3 * m->columns, sizeof *m->row);
     if (!m->scales || !m->row || !make_values(model, m))
         return out_of_memory(err);
     if (m->channel == PER_COLUMN ? !scale_columns(m) : !scale_rows(m))
