@@ -2,7 +2,7 @@
 # A thin front: Meson and Ninja do the building, scripts/ the set-up. `make help` lists what there is.
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-print-directory
-.PHONY: all run test test-clients bench bench-batching bench-cache bench-quantize sim lint format asan tsan fuzz install clean distclean help docs
+.PHONY: all run test test-clients test-quantization bench bench-batching bench-cache bench-quantize sim lint format asan tsan fuzz install clean distclean help docs
 
 SETUP := sh scripts/setup.sh
 BUILD := sh scripts/build.sh
@@ -26,6 +26,11 @@ test-clients: ## real v2 clients from the Python registry against the server
 	@$(SETUP) build test
 	@$(BUILD) build
 	@sh tests/clients/run.sh
+
+test-quantization: ## scales, zero points, bytes and ranges beside onnxruntime.quantization from the Python registry
+	@$(SETUP) build test
+	@$(BUILD) build -Dtests=true
+	@sh tests/quantization/run.sh
 
 bench: ## measure beside named peers; says what it skips and why
 	@$(SETUP) build bench

@@ -192,16 +192,18 @@ static bool take_key(struct walk *walk, const char *key, size_t bytes, bool of_b
 static bool check_tree(struct verify *v, const struct tree *tree, bool is_free, bool is_main,
                        char *pages);
 
-// A value too long for its page: a run of pages of its own.
+// A value too long for its page: a run of pages of its own. A shorter one that has replaced it
+// there has more of them than it needs.
 static bool check_overflow(struct verify *v, struct walk *walk, const char *data, uint64_t bytes) {
     struct header header;
-    uint64_t page, n = (sizeof header - 1 + bytes) / v->page_bytes + 1;
+    uint64_t page, needed = (sizeof header - 1 + bytes) / v->page_bytes + 1;
     memcpy(&page, data, sizeof page);
-    if (page > v->n_pages || n > v->n_pages - page || !take(v, page, n) ||
-        !read_at(v, page * v->page_bytes, &header, sizeof header))
+    if (page >= v->n_pages || !read_at(v, page * v->page_bytes, &header, sizeof header) ||
+        header.number != page || header.flags != OVERFLOW || header.n_pages < needed ||
+        header.n_pages > v->n_pages - page)
         return false;
-    walk->found.overflows += n;
-    return header.number == page && header.flags == OVERFLOW && header.n_pages == n;
+    walk->found.overflows += header.n_pages;
+    return take(v, page, header.n_pages);
 }
 
 // The pages that a transaction has freed, in falling order behind their count.
@@ -254,8 +256,7 @@ static bool check_record(struct verify *v, struct walk *walk, const char *node_b
     walk->found.records++;
     if (!take_key(walk, key, node->key_bytes, false))
         return false;
-    bool is_big = sizeof *node + node->key_bytes + bytes > node_bytes_max(v);
-    if (is_big != (node->flags == BIG) || (is_big && !check_overflow(v, walk, data, bytes)))
+    if (node->flags & BIG && !check_overflow(v, walk, data, bytes))
         return false;
     if (walk->is_free)
         return node->flags == BIG ? check_free_overflow(v, key, data, bytes)
