@@ -184,7 +184,7 @@ def main():
     write(big_dir / "mlp_big.onnx", mlp([512, 2048, 2048, 16], seed=2))
     write(big_dir / "mlp_huge.onnx", mlp([512, 8192, 8192, 16], seed=3))
     random = np.random.RandomState(4)
-    for name, widths in (("mlp_32", [32, 64, 32, 1]), ("mlp_128", [128, 256, 128, 10]), ("mlp_512", [512, 1024, 1024, 10]),
+    for name, widths in (("mlp_32", [32, 64, 32, 3]), ("mlp_128", [128, 256, 128, 10]), ("mlp_512", [512, 1024, 1024, 10]),
                          ("mlp_big", [512, 2048, 2048, 16])):
         if name != "mlp_big":
             write(big_dir / f"{name}.onnx", mlp(widths, seed=5))

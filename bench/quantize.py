@@ -42,7 +42,8 @@ def row(name, kind, report):
         bold = "**" if latency["speedup"] >= 1 else ""
         cells.append(f"{time(latency['fp32_p50_us'])} / {time(latency['int8_p50_us'])} = {bold}{latency['speedup']:.2f}{bold}")
     output = report["outputs"][0]
-    cells.append(f"{output['error']['snr_db']:.1f}")
+    snr = output["error"]["snr_db"]  # null where nothing differs
+    cells.append("exact" if snr is None else f"{snr:.1f}")
     cells.append(f"{100 * output['flips'] / output['rows']:.1f} %" if output["has_classes"] else "–")
     return "| " + " | ".join(cells) + " |"
 

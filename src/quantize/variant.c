@@ -19,7 +19,11 @@ int pcr_quant_variant_open(struct pcr_quant_job *job, struct pacer_session **out
 }
 
 const char *pcr_quant_layer_output(const struct pcr_quant_layer *layer) {
-    return pcr_onnx_node_output(layer->cutter ? layer->cutter : layer->node, 0);
+    const struct pcr_onnx_node *node = layer->cutter ? layer->cutter : layer->node;
+    size_t i = 0;
+    while (i + 1 < pcr_onnx_node_n_outputs(node) && !*pcr_onnx_node_output(node, i))
+        i++; // the first that somebody wants
+    return pcr_onnx_node_output(node, i);
 }
 
 // --- one layer alone ----------------------------------------------------------------------------

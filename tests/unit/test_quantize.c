@@ -225,6 +225,28 @@ static void a_recurrent_network_becomes_int8(void **state) {
     assert_true(snr_of(in, out, SHAPE(5, 2, 8), 3) > 25);
 }
 
+// Only the last state is wanted: the output before it is left out.
+static void a_layer_may_leave_its_first_output_out(void **state) {
+    (void)state;
+    const struct pacer_quantize_options options = quick();
+    struct pcr_onnx_model *model = new_model(13);
+    add_value(model, "x", true, SHAPE(-1, -1, 8), 3);
+    add_value(model, "last", false, SHAPE(1, -1, 16), 3);
+    add_weights(model, "w", SHAPE(1, 64, 8), 3, 0.3F);
+    add_weights(model, "r", SHAPE(1, 64, 16), 3, 0.3F);
+    const struct pcr_onnx_node_parts parts = {.op = "LSTM",
+                                              .inputs = NAMES("x", "w", "r"),
+                                              .n_inputs = 3,
+                                              .outputs = NAMES("", "last"),
+                                              .n_outputs = 2};
+    struct pcr_onnx_node *node = pcr_onnx_node_create(model, &parts);
+    pcr_onnx_set_attr_i64(model, node, "hidden_size", 16);
+    pcr_onnx_model_set_nodes(model, &node, 1);
+    const char *in = save_model(model, "last.onnx"), *out = path_of("last.int8.onnx");
+    quantize(in, out, &options);
+    assert_true(snr_of(in, out, SHAPE(5, 2, 8), 3) > 25);
+}
+
 static void rows_of_a_table_become_int8(void **state) {
     (void)state;
     const struct pacer_quantize_options options = quick();
@@ -585,6 +607,7 @@ int main(void) {
         cmocka_unit_test(channels_of_their_own_are_more_exact),
         cmocka_unit_test(a_convolution_has_unsigned_weights),
         cmocka_unit_test(a_recurrent_network_becomes_int8),
+        cmocka_unit_test(a_layer_may_leave_its_first_output_out),
         cmocka_unit_test(rows_of_a_table_become_int8),
         cmocka_unit_test(with_data_ranges_are_fixed),
         cmocka_unit_test(a_convolutional_network_flows_in_int8),
