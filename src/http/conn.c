@@ -206,7 +206,7 @@ void pcr_http_conn_feed(struct pcr_http_conn *conn, const char *bytes, size_t si
     conn->n_requests++;
     conn->feeding = true;
     conn->read_ns = pcr_clock_mono_ns();
-    conn->arrived_ns = pcr_loop_arrived_ns(conn->server->loop, conn->read_ns);
+    conn->arrived_ns = pcr_loop_arrived_ns(conn->server->loop);
     pcr_http_refresh_date(conn->server, conn->read_ns);
     size_t used = parse(conn, bytes, size);
     conn->feeding = false;

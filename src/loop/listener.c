@@ -232,6 +232,7 @@ static bool accept_one(struct pcr_listener *listener) {
 static void on_poll(uv_poll_t *poll, int status, int events) {
     (void)events;
     struct pcr_listener *listener = PCR_CONTAINER_OF(poll, struct pcr_listener, poll);
+    pcr_loop_woke(listener->loop);
     if (status < 0)
         return;
     for (int i = 0; i < ACCEPTS_PER_TURN && !listener->closing; i++) {

@@ -24,6 +24,7 @@ int pcr_uv_code(int uv_status) {
 
 static void on_wake(uv_async_t *wake) {
     struct pcr_loop *loop = PCR_CONTAINER_OF(wake, struct pcr_loop, wake);
+    pcr_loop_woke(loop);
     pcr_loop_deliver_mail(loop);
     if (atomic_load_explicit(&loop->stop, memory_order_acquire))
         uv_stop(&loop->uv);

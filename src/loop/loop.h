@@ -23,10 +23,10 @@ void pcr_loop_run(struct pcr_loop *loop);
 void pcr_loop_stop(struct pcr_loop *loop);
 // Monotonic time as of the start of this turn of the loop; cheap.
 uint64_t pcr_loop_now_ns(const struct pcr_loop *loop);
-// The earliest moment at which what is being read now can have come: when the loop looked for
-// events the last time, unless it had to wait for these; `now_ns` is the present. A busy loop reads
+// The earliest moment at which what is being read now can have come: when the loop had seen the
+// events of the turn before, or those of this one if it had to wait for them. A busy loop reads
 // late, and whoever counts from the reading would not know.
-uint64_t pcr_loop_arrived_ns(struct pcr_loop *loop, uint64_t now_ns);
+uint64_t pcr_loop_arrived_ns(struct pcr_loop *loop);
 
 // --- mailboxes: any thread → a loop's thread
 // ------------------------------------------------------------------ A letter is the sender's

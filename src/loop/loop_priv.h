@@ -24,8 +24,8 @@ struct pcr_loop {
     uv_check_t turn_end; // comes after the events of a turn
     uv_idle_t busy;      // runs while something is deferred: the loop does not wait for events
     uv_prepare_t look;   // comes right before the loop looks for events
-    uint64_t look_ns, before_ns; // when it did, and the time before
-    uint64_t arrived_ns;         // of what this turn reads; 0: not known yet
+    uint64_t look_ns;    // when it did
+    uint64_t woke_ns, before_ns; // when it had seen them, and the turn before; 0: not yet
     struct pcr_deferred *deferred;
     struct pcr_deferred **last_deferred;
     struct pcr_local locals[PCR_LOOP_LOCALS_MAX];
@@ -45,7 +45,9 @@ struct pcr_loop_owner {
 void pcr_loop_deliver_mail(struct pcr_loop *loop);
 void pcr_loop_turns_init(struct pcr_loop *loop); // on a fresh uv loop; cannot fail
 void pcr_loop_end_turn(struct pcr_loop *loop);   // fires what is deferred by now
-// Whether it is one of the two handles of turn.c.
+// To be called first by whatever libuv calls for an event: the wait for events is over.
+void pcr_loop_woke(struct pcr_loop *loop);
+// Whether it is one of the handles of turn.c.
 bool pcr_loop_owns_handle(const struct pcr_loop *loop, const uv_handle_t *handle);
 // A descriptor was given back: listeners that ran out try again.
 void pcr_loop_feed_starved(struct pcr_loop *loop);

@@ -22,6 +22,7 @@ static void abandon(struct pcr_loop_owner *owner, uv_handle_t *handle) {
 // A descriptor in trouble is both: whoever reads or writes it finds out.
 static void on_ready(uv_poll_t *handle, int status, int events) {
     struct pcr_poll *poll = PCR_CONTAINER_OF(handle, struct pcr_poll, uv);
+    pcr_loop_woke(PCR_CONTAINER_OF(handle->loop, struct pcr_loop, uv));
     poll->ready(poll->ctx, status < 0 || (events & UV_READABLE),
                 status < 0 || (events & UV_WRITABLE));
 }

@@ -109,8 +109,9 @@ static int end_status(const struct pcr_stream *stream) {
 
 static void on_read(uv_stream_t *uv, ssize_t n, const uv_buf_t *buf) {
     struct pcr_stream *stream = PCR_CONTAINER_OF(uv, struct pcr_stream, stream);
+    struct pcr_loop *loop = stream->loop;
+    pcr_loop_woke(loop);
     if (n > 0) {
-        struct pcr_loop *loop = stream->loop;
         stream->events.data(stream->ctx, buf->base, (size_t)n);
         // A turn may have a thousand reads: answers from other threads need not wait for them all.
         if (atomic_load_explicit(&loop->mail, memory_order_relaxed))
@@ -142,6 +143,7 @@ void pcr_stream_resume(struct pcr_stream *stream) {
 static void on_written(uv_write_t *req, int status) {
     struct queued_write *write = PCR_CONTAINER_OF(req, struct queued_write, req);
     struct pcr_stream *stream = write->stream;
+    pcr_loop_woke(stream->loop);
     stream->writes_pending--;
     free(write);
     if (stream->closing || !stream->started)

@@ -30,21 +30,28 @@ void pcr_loop_end_turn(struct pcr_loop *loop) {
 
 static void on_look(uv_prepare_t *look) {
     struct pcr_loop *loop = PCR_CONTAINER_OF(look, struct pcr_loop, look);
-    loop->before_ns = loop->look_ns;
+    loop->before_ns = loop->woke_ns;
+    loop->woke_ns = 0;
     loop->look_ns = pcr_clock_mono_ns();
-    loop->arrived_ns = 0;
 }
 
-uint64_t pcr_loop_arrived_ns(struct pcr_loop *loop, uint64_t now_ns) {
-    if (loop->arrived_ns == 0) {
-        bool waited = now_ns - loop->look_ns > WAITED_NS || loop->before_ns == 0;
-        loop->arrived_ns = waited ? now_ns : loop->before_ns;
-    }
-    return loop->arrived_ns;
+void pcr_loop_woke(struct pcr_loop *loop) {
+    if (loop->woke_ns == 0)
+        loop->woke_ns = pcr_clock_mono_ns();
 }
 
+// What is there without a wait came after the end of the wait before: then it was not there yet.
+uint64_t pcr_loop_arrived_ns(struct pcr_loop *loop) {
+    pcr_loop_woke(loop);
+    bool waited = loop->woke_ns - loop->look_ns > WAITED_NS || loop->before_ns == 0;
+    return waited ? loop->woke_ns : loop->before_ns;
+}
+
+// A turn without events, which a timer ended, wakes here at the latest.
 static void on_turn_end(uv_check_t *check) {
-    pcr_loop_end_turn(PCR_CONTAINER_OF(check, struct pcr_loop, turn_end));
+    struct pcr_loop *loop = PCR_CONTAINER_OF(check, struct pcr_loop, turn_end);
+    pcr_loop_woke(loop);
+    pcr_loop_end_turn(loop);
 }
 
 void pcr_loop_turns_init(struct pcr_loop *loop) {

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import signal
 import socket
 import struct
 import threading
@@ -178,6 +179,26 @@ def test_deadlines_of_the_header_the_parameter_and_the_model(server, models):
     stats = one.request("GET", "/v2/models/slow/stats").json["model_stats"][0]
     assert stats["batching"]["not_computed"]["deadline_foreseen"] >= 1
     assert stats["inference_stats"]["success"]["count"] == 2
+
+
+def test_time_is_counted_from_the_first_byte_not_from_the_rest_before_it(server, models):
+    one = server(config="threads: 1\n", models=models("plus1"))
+    body = {"inputs": [fp32("X", [1, 4], [1, 2, 3, 4])]}
+
+    def said_ns():
+        return one.request("GET", "/v2/models/plus1/stats").json["model_stats"][0]["inference_stats"]["success"]["ns"]
+
+    for _ in range(5):
+        before = said_ns()
+        time.sleep(0.15)
+        one.process.send_signal(signal.SIGSTOP)  # so that the request is there when its connection is accepted
+        began = time.monotonic_ns()
+        connection = one.connect()
+        connection.request("POST", "/v2/models/plus1/infer", json.dumps(body))
+        one.process.send_signal(signal.SIGCONT)
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert said_ns() - before <= time.monotonic_ns() - began
 
 
 def test_a_full_queue_is_said_with_when_to_come_back(server, models):
