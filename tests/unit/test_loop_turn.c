@@ -337,10 +337,17 @@ static void a_busy_loop_knows_that_it_reads_late(void **state) {
     pcr_loop_run(rig.loop); // has nothing else to do
     pthread_join(thread, NULL);
     assert_true(began_ns <= arrived_ns && arrived_ns <= seen_ns);
-    rig.deferred.fire = be_busy;
-    pcr_loop_defer(rig.loop, &rig.deferred);
-    pcr_loop_run(rig.loop);
-    assert_true(arrived_ns <= began_ns && seen_ns - arrived_ns >= 5 * PCR_NS_PER_MS);
+    // A loop that loses its core right where it looks seems to have waited, so it has some tries.
+    bool knows = false;
+    for (int i = 0; i < 50 && !knows; i++) {
+        rig.n_fired = 0;
+        rig.deferred.fire = be_busy;
+        pcr_loop_defer(rig.loop, &rig.deferred);
+        pcr_loop_run(rig.loop);
+        assert_true(arrived_ns <= seen_ns);
+        knows = arrived_ns <= began_ns && seen_ns - arrived_ns >= 5 * PCR_NS_PER_MS;
+    }
+    assert_true(knows);
     pcr_loop_destroy(rig.loop);
 }
 

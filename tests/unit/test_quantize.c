@@ -225,6 +225,31 @@ static void a_recurrent_network_becomes_int8(void **state) {
     assert_true(snr_of(in, out, SHAPE(5, 2, 8), 3) > 25);
 }
 
+// x [N, 6, 32] → com.microsoft Attention of four heads
+static void attention_becomes_int8(void **state) {
+    (void)state;
+    const struct pacer_quantize_options options = quick();
+    struct pcr_onnx_model *model = new_model(13);
+    pcr_onnx_model_set_opset(model, "com.microsoft", 1);
+    add_value(model, "x", true, SHAPE(-1, 6, 32), 3);
+    add_value(model, "y", false, SHAPE(-1, 6, 32), 3);
+    add_weights(model, "w", SHAPE(32, 96), 2, 0.2F);
+    add_weights(model, "b", SHAPE(96), 1, 0.1F);
+    const struct pcr_onnx_node_parts parts = {.op = "Attention",
+                                              .domain = "com.microsoft",
+                                              .inputs = NAMES("x", "w", "b"),
+                                              .n_inputs = 3,
+                                              .outputs = NAMES("y"),
+                                              .n_outputs = 1};
+    struct pcr_onnx_node *node = pcr_onnx_node_create(model, &parts);
+    pcr_onnx_set_attr_i64(model, node, "num_heads", 4);
+    pcr_onnx_model_set_nodes(model, &node, 1);
+    const char *in = save_model(model, "attention.onnx"), *out = path_of("attention.int8.onnx");
+    quantize(in, out, &options);
+    assert_int_equal(count_nodes(out, "QAttention"), 1);
+    assert_true(snr_of(in, out, SHAPE(2, 6, 32), 3) > 25);
+}
+
 // Only the last state is wanted: the output before it is left out.
 static void a_layer_may_leave_its_first_output_out(void **state) {
     (void)state;
@@ -607,6 +632,7 @@ int main(void) {
         cmocka_unit_test(channels_of_their_own_are_more_exact),
         cmocka_unit_test(a_convolution_has_unsigned_weights),
         cmocka_unit_test(a_recurrent_network_becomes_int8),
+        cmocka_unit_test(attention_becomes_int8),
         cmocka_unit_test(a_layer_may_leave_its_first_output_out),
         cmocka_unit_test(rows_of_a_table_become_int8),
         cmocka_unit_test(with_data_ranges_are_fixed),
